@@ -1,0 +1,74 @@
+# The helpers that every folder's CMakeLists.txt uses.
+
+# terse_library(NAME [TORCH] SOURCES ... [DEPENDS ...])
+# One library target per folder. TORCH: links LibTorch and reuses its precompiled header.
+function(terse_library name)
+  cmake_parse_arguments(A "TORCH" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(terse_${name} STATIC ${A_SOURCES})
+  target_link_libraries(terse_${name} PUBLIC terse_flags ${A_DEPENDS})
+  if(A_TORCH)
+    terse_use_torch(terse_${name})
+  endif()
+endfunction()
+
+function(terse_use_torch target)
+  target_link_libraries(${target} PUBLIC terse::torch)
+  target_precompile_headers(${target} REUSE_FROM terse_torch_pch)
+endfunction()
+
+# terse_kernels(TARGET FILE...): compiles each file once per instruction set, with TERSE_ISA naming
+# the namespace (base/isa.h picks one at run time). The files include neither torch nor OpenMP-less
+# headers with inline functions that could be merged across instruction sets by the linker.
+function(terse_kernels target)
+  foreach(isa scalar avx2 avx512)
+    if(isa STREQUAL "avx2")
+      set(flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt)
+    elseif(isa STREQUAL "avx512")
+      set(flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt -mavx512f -mavx512bw -mavx512dq
+                -mavx512vl -mprefer-vector-width=512)
+    else()
+      set(flags "")
+    endif()
+    add_library(${target}_${isa} OBJECT ${ARGN})
+    target_link_libraries(${target}_${isa} PRIVATE terse_flags)
+    target_compile_definitions(${target}_${isa} PRIVATE TERSE_ISA=${isa} TERSE_ISA_${isa}=1)
+    target_compile_options(${target}_${isa} PRIVATE -O3 ${flags})
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
+  endforeach()
+endfunction()
+
+# terse_cuda_kernels(TARGET FILE.cu...): compiled wherever nvcc is found, so that they never rot;
+# linked only by the `cuda` preset.
+function(terse_cuda_kernels target)
+  if(NOT CMAKE_CUDA_COMPILER)
+    return()
+  endif()
+  add_library(${target}_cuda OBJECT ${ARGN})
+  set_target_properties(${target}_cuda PROPERTIES CUDA_ARCHITECTURES "80;90;100"
+    POSITION_INDEPENDENT_CODE ON CUDA_STANDARD 20)
+  target_include_directories(${target}_cuda PRIVATE "${PROJECT_SOURCE_DIR}")
+  if(TERSE_CUDA)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_cuda>)
+  endif()
+endfunction()
+
+# terse_test(NAME [TORCH] SOURCES ... [DEPENDS ...]): one GoogleTest program per folder; ctest lists
+# each case. Cases whose name contains "Slow" carry the label `slow`.
+function(terse_test name)
+  if(NOT TERSE_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(A "TORCH" "" "SOURCES;DEPENDS" ${ARGN})
+  add_executable(${name}_test ${A_SOURCES})
+  target_link_libraries(${name}_test PRIVATE terse_flags ${A_DEPENDS} GTest::gtest GTest::gmock
+                        GTest::gtest_main)
+  target_compile_definitions(${name}_test PRIVATE TERSE_SOURCE_DIR="${PROJECT_SOURCE_DIR}"
+                             TERSE_BINARY_DIR="${PROJECT_BINARY_DIR}")
+  if(A_TORCH)
+    terse_use_torch(${name}_test)
+  endif()
+  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+    TEST_FILTER "-*Slow*" PROPERTIES TIMEOUT 300)
+  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+    TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests PROPERTIES TIMEOUT 1200 LABELS slow)
+endfunction()
