@@ -1,0 +1,55 @@
+// Exchange: averages one bucket over a Group, in one or several rounds.
+//
+// A round is local work followed by one collective. The Reducer drives all buckets through their
+// rounds in one order that every rank computes from the bucket plan alone (stage 1 of bucket k, then
+// stage 2 of bucket k - d, ...), so that no rank's luck decides which collective comes first:
+//
+//   exchange.start(bucket, message)      round 0: local work, issues the first collective
+//   exchange.advance(bucket, r)          r = 1 .. rounds()-1: waits for r-1's, works, issues the next
+//   exchange.finish(bucket, answer)      waits for the last, decodes the average into `answer`
+//
+// Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes on
+// all ranks. Residuals move to their shadow in start/advance and count only from commit() on;
+// rollback() forgets them. All waits carry the group's deadline. Runs on one thread (the
+// communication thread). No allocation after the first step of a plan.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/state.h"
+#include "comm/bucket.h"
+
+namespace terse {
+
+class Exchange {
+ public:
+  virtual ~Exchange() = default;
+  virtual std::string name() const = 0;  // "dense fp32", "two-stage onebit", ...
+
+  virtual void attach(const BucketPlan& plan) = 0;  // allocates buffers and residuals
+  virtual int rounds() const = 0;
+  virtual void start(int64_t bucket, const at::Tensor& message) = 0;
+  virtual void advance(int64_t bucket, int round) = 0;
+  virtual void finish(int64_t bucket, at::Tensor answer) = 0;
+
+  // Bytes this rank sends for one average of the bucket, exactly (an upper bound for codecs whose
+  // size depends on the data).
+  virtual int64_t wire_bytes(int64_t bucket) const = 0;
+  // How many buckets were encoded by a lossy codec since attach: proves that compression happened.
+  virtual int64_t encodes() const { return 0; }
+
+  virtual void commit() {}
+  virtual void rollback() {}
+  virtual void reset_residuals() {}        // a new residual epoch
+  virtual double residual_norm() const { return 0; }  // L2 over this rank's committed residuals
+
+  virtual void save(StateWriter& state) const { (void)state; }
+  // Same number of ranks: bitwise. Another number: every rank gets the mean of the saved worker
+  // residuals and its part of the concatenated server residual, so the pending update is unchanged.
+  virtual void load(const StateReader& state) { (void)state; }
+};
+
+}  // namespace terse

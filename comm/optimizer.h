@@ -1,0 +1,86 @@
+// What the Reducer asks of an optimizer. Declared here, implemented in optim/.
+//
+// One step, in this order:
+//   begin(step)                          phase and clip coefficient are known to all ranks
+//   message(bucket) for every bucket     on the communication thread, while backward goes on
+//   [exchange averages the messages into answers]
+//   vote                                 every rank finite, same step, same plan?
+//   apply(bucket, answer) for every bucket, then commit()     | or nothing at all
+//
+// Until commit() every call leaves the committed state untouched, so that a step can be skipped, or
+// encoded again with another clip coefficient. All tensors are flat fp32 of the bucket's size, on the
+// parameters' device. Not thread-safe; message() and apply() never overlap.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/state.h"
+#include "comm/bucket.h"
+
+namespace terse {
+
+enum class Phase : uint8_t {
+  skip,   // no exchange this step (local steps)
+  dense,  // messages are averaged exactly
+  codec,  // messages are compressed, with error feedback
+};
+
+// Decided by rank 0, carried to all by the previous step's vote.
+struct PhasePlan {
+  Phase phase = Phase::dense;
+  // A new epoch zeroes the residuals: what is compressed changed its meaning.
+  int64_t residual_epoch = 0;
+  bool operator==(const PhasePlan&) const = default;
+};
+
+// What is known before a step's messages are built; the same on all ranks.
+struct StepContext {
+  int64_t step = 0;         // 1-based number of the step being taken, skipped ones included
+  double learning_rate = 0;
+  PhasePlan plan;
+  // Multiplies the local gradient in message(). 1 in dense phases, where clipping happens in apply()
+  // by the norm of the averaged gradient.
+  double message_scale = 1;
+  // Multiplies the averaged answer in apply(): dense clipping.
+  double answer_scale = 1;
+};
+
+// The flat tensors of one bucket, owned by the Reducer. `value` holds the fp32 master weights that
+// apply() updates in place; `gradient` this rank's accumulated gradient.
+struct BucketTensors {
+  at::Tensor value;
+  at::Tensor gradient;
+};
+
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+  virtual std::string name() const = 0;
+
+  // Called once, before the first step: allocates state. `tensors[i]` belongs to buckets[i].
+  virtual void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) = 0;
+
+  // The plan for the step after the last committed one. Rank 0's answer counts.
+  virtual PhasePlan next_plan(int64_t step) = 0;
+
+  // Fills `out` with what is to be averaged. Changes no state (may use `out` alone).
+  virtual void message(const StepContext& context, int64_t bucket, at::Tensor out) = 0;
+
+  // The codec reports which coordinates it sent (sparse codecs only; DGC masks its velocity).
+  virtual void sent(int64_t bucket, std::span<const int64_t> coordinates) {
+    (void)bucket, (void)coordinates;
+  }
+
+  // Updates `value` of the bucket from the averaged message. After the vote only.
+  virtual void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) = 0;
+  // All buckets were applied: adopt what was shadowed.
+  virtual void commit(const StepContext& context) = 0;
+
+  virtual void save(StateWriter& state) const = 0;
+  virtual void load(const StateReader& state) = 0;
+};
+
+}  // namespace terse

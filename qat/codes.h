@@ -1,0 +1,51 @@
+// Codes: a compressed tensor as plain data. Training decodes them for its matmul, evaluation runs on
+// them, the checkpoint stores them and export writes them without encoding again.
+//
+//   decoded[r, c] = (codes[r, c] + offset) * scale[r, c / group]      in fp32, in the stored space
+//
+// The stored space is the rotated one when `hadamard` > 0: weight = rotate(decoded) along the columns.
+// Free of torch.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace terse {
+
+// The type that scales are rounded to inside the forward pass, since the file stores that type.
+enum class ScaleType : uint8_t { f32, f16, bf16 };
+
+// The grid a tensor's codes live on: all that a reader needs besides codes and scales.
+struct CodeFormat {
+  std::string grid;          // "int_signed", "half_int", "int_symmetric", "ternary", "dense"
+  int bits = 4;              // codes lie in [code_min, code_max]
+  int code_min = -8;
+  int code_max = 7;
+  float offset = 0.0f;       // 0.5 for half-integer grids
+  int64_t group = 32;        // columns that share a scale; 0 = a whole row
+  ScaleType scale_type = ScaleType::f16;
+  int64_t hadamard = 0;      // block length of the rotation along the columns; 0 = none
+  bool operator==(const CodeFormat&) const = default;
+};
+
+struct Codes {
+  CodeFormat format;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  std::vector<int8_t> codes;   // rows x columns
+  std::vector<float> scales;   // rows x groups, values exactly representable in scale_type
+
+  int64_t groups() const { return format.group == 0 ? 1 : columns / format.group; }
+  // Into out[rows * columns]; the one arithmetic that training, evaluation and export share.
+  void decode(float* out) const;
+  // Codes inside their range, sizes consistent, scales finite; throws Error(invalid_file).
+  void validate(const std::string& name) const;
+  // Rows [begin, end) as Codes of their own: to split packed projections (q, k, v).
+  Codes row_slice(int64_t begin, int64_t end) const;
+};
+
+// One line, e.g. "int_signed b4 g32 f16 h0 [-8,7] +0"; parse undoes it (Error(invalid_file)).
+std::string to_string(const CodeFormat& format);
+CodeFormat parse_code_format(const std::string& text);
+
+}  // namespace terse
