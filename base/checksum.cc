@@ -14,13 +14,19 @@ uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
 }
 
-std::string checksum_hex(uint64_t value) { return fmt::format("{:016x}", value); }
+std::string checksum_hex(uint64_t value) {
+  return fmt::format("{:016x}", value);
+}
 
-Checksum::Checksum() : state_(std::make_unique<State>()) { XXH3_64bits_reset(&state_->xxh); }
+Checksum::Checksum() : state_(std::make_unique<State>()) {
+  XXH3_64bits_reset(&state_->xxh);
+}
 Checksum::~Checksum() = default;
 void Checksum::update(std::span<const std::byte> bytes) {
   XXH3_64bits_update(&state_->xxh, bytes.data(), bytes.size());
 }
-uint64_t Checksum::value() const { return XXH3_64bits_digest(&state_->xxh); }
+uint64_t Checksum::value() const {
+  return XXH3_64bits_digest(&state_->xxh);
+}
 
 }  // namespace terse

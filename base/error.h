@@ -38,11 +38,11 @@ template <typename... Args>
 }
 
 // A broken invariant of our own: a bug, not a user's mistake. Always on.
-#define TERSE_CHECK(condition, ...)                                                      \
-  do {                                                                                   \
-    if (!(condition)) [[unlikely]]                                                       \
+#define TERSE_CHECK(condition, ...)                                                          \
+  do {                                                                                       \
+    if (!(condition)) [[unlikely]]                                                           \
       throw std::logic_error(fmt::format("{}:{}: check `{}` failed: {}", __FILE__, __LINE__, \
-                                         #condition, fmt::format(__VA_ARGS__)));         \
+                                         #condition, fmt::format(__VA_ARGS__)));             \
   } while (false)
 
 }  // namespace terse

@@ -2,8 +2,9 @@
 //
 // Everything terse writes goes through FileSystem, so that tests can drop unsynced data, fill the
 // disk or fail any single call. `write_atomically` is the only way a finished file comes to be:
-// temporary name in the same folder, write, fsync, rename, fsync of the folder. A reader sees the old
-// file or the new one, never a part. Errors are Error(invalid_file) with path, call and errno text.
+// temporary name in the same folder, write, fsync, rename, fsync of the folder. A reader sees the
+// old file or the new one, never a part. Errors are Error(invalid_file) with path, call and errno
+// text.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -26,11 +27,11 @@ class WritableFile {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  virtual std::unique_ptr<WritableFile> create(const std::string& path) = 0;   // truncates
+  virtual std::unique_ptr<WritableFile> create(const std::string& path) = 0;     // truncates
   virtual std::unique_ptr<WritableFile> append_to(const std::string& path) = 0;  // creates
   virtual void rename(const std::string& from, const std::string& to) = 0;
-  virtual void remove(const std::string& path) = 0;       // a file; missing is no error
-  virtual void remove_all(const std::string& path) = 0;   // a folder tree; missing is no error
+  virtual void remove(const std::string& path) = 0;      // a file; missing is no error
+  virtual void remove_all(const std::string& path) = 0;  // a folder tree; missing is no error
   virtual void make_directories(const std::string& path) = 0;
   virtual void sync_directory(const std::string& path) = 0;
   virtual bool exists(const std::string& path) = 0;

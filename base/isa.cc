@@ -44,7 +44,11 @@ const char* isa_name(Isa isa) {
   return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "scalar";
 }
 
-Isa isa() { return current(); }
-void force_isa(Isa forced) { current() = forced; }
+Isa isa() {
+  return current();
+}
+void force_isa(Isa forced) {
+  current() = forced;
+}
 
 }  // namespace terse

@@ -20,7 +20,7 @@ void force_isa(Isa forced);
 
 }  // namespace terse
 
-#define TERSE_DISPATCH(call)                                  \
+#define TERSE_DISPATCH(call)                                      \
   (::terse::isa() == ::terse::Isa::avx512 ? ::terse::avx512::call \
    : ::terse::isa() == ::terse::Isa::avx2 ? ::terse::avx2::call   \
                                           : ::terse::scalar::call)

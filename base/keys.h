@@ -30,8 +30,8 @@ class Keys {
                       std::string_view doc) = 0;
   virtual void text(std::string_view name, std::string& value, std::string_view doc) = 0;
   // A text that must be one of `choices`; a wrong one is answered with the nearest.
-  virtual void choice(std::string_view name, std::string& value,
-                      std::vector<std::string> choices, std::string_view doc) = 0;
+  virtual void choice(std::string_view name, std::string& value, std::vector<std::string> choices,
+                      std::string_view doc) = 0;
   virtual void numbers(std::string_view name, std::vector<double>& value, std::string_view doc) = 0;
   virtual void texts(std::string_view name, std::vector<std::string>& value,
                      std::string_view doc) = 0;

@@ -15,8 +15,7 @@ T required(const std::optional<T>& found, std::string_view name) {
 }
 
 template <typename Map>
-auto look_up(const Map& map, std::string_view name)
-    -> std::optional<typename Map::mapped_type> {
+auto look_up(const Map& map, std::string_view name) -> std::optional<typename Map::mapped_type> {
   auto it = map.find(name);
   if (it == map.end()) return std::nullopt;
   return it->second;
@@ -48,8 +47,12 @@ std::string StateReader::require_text(Scope scope, std::string_view name) const 
 void MemoryState::tensor(Scope, std::string name, TensorView view) {
   tensors_[std::move(name)] = {view.dtype, view.shape, {view.data.begin(), view.data.end()}};
 }
-void MemoryState::value(Scope, std::string name, int64_t v) { integers_[std::move(name)] = v; }
-void MemoryState::value(Scope, std::string name, double v) { numbers_[std::move(name)] = v; }
+void MemoryState::value(Scope, std::string name, int64_t v) {
+  integers_[std::move(name)] = v;
+}
+void MemoryState::value(Scope, std::string name, double v) {
+  numbers_[std::move(name)] = v;
+}
 void MemoryState::value(Scope, std::string name, std::string v) {
   texts_[std::move(name)] = std::move(v);
 }

@@ -1,9 +1,10 @@
 // State dictionaries: how components hand their state to a checkpoint and take it back.
 //
-// Saving borrows: a view stays valid until the checkpoint is written (the caller holds the component
-// still). Loading borrows from a memory-mapped file and copies into the component. Names use '/' as
-// separator: "optim/m/model.layers.0.mlp.down_proj.weight". Tensors are keyed by parameter name and,
-// where every rank has its own (residuals), by rank: "exchange/residual/rank3/NAME".
+// Saving borrows: a view stays valid until the checkpoint is written (the caller holds the
+// component still). Loading borrows from a memory-mapped file and copies into the component. Names
+// use '/' as separator: "optim/m/model.layers.0.mlp.down_proj.weight". Tensors are keyed by
+// parameter name and, where every rank has its own (residuals), by rank:
+// "exchange/residual/rank3/NAME".
 #pragma once
 #include <cstdint>
 #include <map>

@@ -21,8 +21,12 @@ constexpr std::array<Row, 10> kRows = {{{DType::f64, 8, "F64"},
                                         {DType::boolean, 1, "BOOL"}}};
 }  // namespace
 
-int64_t dtype_size(DType dtype) { return kRows[static_cast<size_t>(dtype)].size; }
-std::string_view dtype_name(DType dtype) { return kRows[static_cast<size_t>(dtype)].name; }
+int64_t dtype_size(DType dtype) {
+  return kRows[static_cast<size_t>(dtype)].size;
+}
+std::string_view dtype_name(DType dtype) {
+  return kRows[static_cast<size_t>(dtype)].name;
+}
 
 bool dtype_parse(std::string_view name, DType& out) {
   for (const Row& row : kRows)

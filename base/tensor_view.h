@@ -12,8 +12,8 @@ namespace terse {
 // The order is part of no file format; files use `dtype_name`.
 enum class DType : uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean };
 
-int64_t dtype_size(DType dtype);                 // bytes of one element
-std::string_view dtype_name(DType dtype);        // safetensors' spelling: "F32", "BF16", ...
+int64_t dtype_size(DType dtype);           // bytes of one element
+std::string_view dtype_name(DType dtype);  // safetensors' spelling: "F32", "BF16", ...
 bool dtype_parse(std::string_view name, DType& out);
 
 // Row-major, contiguous, borrowed: valid as long as its owner says.

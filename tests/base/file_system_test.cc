@@ -1,0 +1,64 @@
+#include "base/file_system.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "tests/support/faulty_file_system.h"
+#include "tests/support/temporary_directory.h"
+
+namespace terse {
+namespace {
+
+TEST(FileSystem, WritesAndReadsBack) {
+  TemporaryDirectory dir;
+  const std::string path = dir / "file";
+  write_atomically(FileSystem::real(), path, std::string_view("hello"));
+  EXPECT_EQ(read_text(path), "hello");
+  write_atomically(FileSystem::real(), path, std::string_view(""));
+  EXPECT_EQ(read_text(path), "");
+  EXPECT_EQ(FileSystem::real().list(dir.path()), std::vector<std::string>{"file"});
+}
+
+// The disk fills up at every possible moment: the old file or the new one is there, whole, and
+// nothing else.
+TEST(FileSystem, FullDiskLeavesOldOrNew) {
+  for (int64_t fail_at = 0; fail_at < 16; ++fail_at) {
+    TemporaryDirectory dir;
+    const std::string path = dir / "file";
+    write_atomically(FileSystem::real(), path, std::string_view("old content"));
+    FaultyFileSystem fs(fail_at);
+    bool failed = false;
+    try {
+      write_atomically(fs, path, std::string_view("new content, longer"));
+    } catch (const Error& error) {
+      failed = true;
+      EXPECT_EQ(error.code(), ExitCode::invalid_file);
+    }
+    const std::string now = read_text(path);
+    EXPECT_TRUE(now == "old content" || now == "new content, longer") << now;
+    if (!failed) {
+      EXPECT_EQ(now, "new content, longer");
+    }
+    EXPECT_EQ(FileSystem::real().list(dir.path()).size(), 1u) << "left a temporary file";
+  }
+}
+
+TEST(FileSystem, ErrorsNameThePath) {
+  try {
+    MappedFile file("/nonexistent/dir/file");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::invalid_file);
+    EXPECT_NE(std::string(error.what()).find("/nonexistent/dir/file"), std::string::npos);
+  }
+  EXPECT_THROW(MappedFile("/tmp"), Error);  // a folder
+}
+
+TEST(FileSystem, DirectoryOf) {
+  EXPECT_EQ(directory_of("a/b/c"), "a/b");
+  EXPECT_EQ(directory_of("c"), ".");
+  EXPECT_EQ(directory_of("/c"), "/");
+}
+
+}  // namespace
+}  // namespace terse

@@ -1,0 +1,85 @@
+// A FileSystem that fails on purpose, for tests of everything that writes.
+//
+// It counts the calls that change the disk (create, append, sync, rename, remove, sync_directory)
+// and fails call number `fail_at` (from 0), as a full disk does: with `sticky`, every later one
+// too. The calls before it really happen, in a folder of the test's own.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/file_system.h"
+
+namespace terse {
+
+class FaultyFileSystem final : public FileSystem {
+ public:
+  explicit FaultyFileSystem(int64_t fail_at, bool sticky = true)
+      : fail_at_(fail_at), sticky_(sticky) {}
+  int64_t calls() const { return calls_; }
+
+  std::unique_ptr<WritableFile> create(const std::string& path) override {
+    step("create", path);
+    return wrap(path, real().create(path));
+  }
+  std::unique_ptr<WritableFile> append_to(const std::string& path) override {
+    step("append_to", path);
+    return wrap(path, real().append_to(path));
+  }
+  void rename(const std::string& from, const std::string& to) override {
+    step("rename", to);
+    real().rename(from, to);
+  }
+  // Removing works on a full disk, and clean-up must be seen to happen.
+  void remove(const std::string& path) override { real().remove(path); }
+  void remove_all(const std::string& path) override { real().remove_all(path); }
+  void make_directories(const std::string& path) override {
+    step("mkdir", path);
+    real().make_directories(path);
+  }
+  void sync_directory(const std::string& path) override {
+    step("sync_directory", path);
+    real().sync_directory(path);
+  }
+  bool exists(const std::string& path) override { return real().exists(path); }
+  std::vector<std::string> list(const std::string& path) override { return real().list(path); }
+
+ private:
+  class File final : public WritableFile {
+   public:
+    File(FaultyFileSystem& fs, std::string path, std::unique_ptr<WritableFile> file)
+        : fs_(fs), path_(std::move(path)), file_(std::move(file)) {}
+    void append(std::span<const std::byte> bytes) override {
+      // A short write before the failure, as a disk that fills up leaves it.
+      if (fs_.next_fails()) file_->append(bytes.subspan(0, bytes.size() / 2));
+      fs_.step("write", path_);
+      file_->append(bytes);
+    }
+    void sync() override {
+      fs_.step("fsync", path_);
+      file_->sync();
+    }
+
+   private:
+    FaultyFileSystem& fs_;
+    std::string path_;
+    std::unique_ptr<WritableFile> file_;
+  };
+
+  std::unique_ptr<WritableFile> wrap(const std::string& path, std::unique_ptr<WritableFile> file) {
+    return std::make_unique<File>(*this, path, std::move(file));
+  }
+  bool next_fails() const { return sticky_ ? calls_ >= fail_at_ : calls_ == fail_at_; }
+  void step(const char* call, const std::string& path) {
+    const bool fails = next_fails();
+    ++calls_;
+    if (fails) fail(ExitCode::invalid_file, "{}: {} failed: No space left on device", path, call);
+  }
+
+  int64_t fail_at_;
+  bool sticky_;
+  int64_t calls_ = 0;
+};
+
+}  // namespace terse
