@@ -1,0 +1,25 @@
+// Data that is made when a writer asks for it, piece by piece, so that exporting a model needs
+// memory for one tensor (or less) and not for all.
+#pragma once
+#include <cstddef>
+#include <functional>
+#include <span>
+
+#include "base/tensor_view.h"
+
+namespace terse {
+
+// Takes the next bytes; they need to live only during the call.
+using ByteSink = std::function<void(std::span<const std::byte>)>;
+
+// Hands all bytes of a tensor, in order and in pieces of any size, to the sink. Writers call a
+// source twice (once for the checksum, which stands before the data, and once to write), so it must
+// give the same bytes each time; a difference is an error that leaves no file.
+using ByteSource = std::function<void(const ByteSink&)>;
+
+// The bytes that a view borrows; what it borrows from must outlive the source.
+inline ByteSource source_of(TensorView view) {
+  return [view](const ByteSink& sink) { sink(view.data); };
+}
+
+}  // namespace terse
