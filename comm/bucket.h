@@ -2,8 +2,8 @@
 //
 // A parameter's gradient is one segment; segments that become ready one after the other in backward
 // are fused into a bucket, one message each. The plan is fixed before the first exchange, broadcast
-// by rank 0, compared by hash and saved in the checkpoint: every rank issues the same collectives in
-// the same order.
+// by rank 0, compared by hash and saved in the checkpoint: every rank issues the same collectives
+// in the same order.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -38,9 +38,9 @@ struct Bucket {
 
 struct BucketPlan {
   std::vector<Bucket> buckets;
-  std::string text() const;                       // canonical, one line a segment; parse() undoes it
+  std::string text() const;  // canonical, one line a segment; parse() undoes it
   static BucketPlan parse(const std::string& text);  // Error(invalid_file) if malformed
-  uint64_t hash() const;                          // of text()
+  uint64_t hash() const;                             // of text()
 };
 
 // What the plan is made from, in the order in which gradients become ready.

@@ -1,15 +1,17 @@
 // Exchange: averages one bucket over a Group, in one or several rounds.
 //
 // A round is local work followed by one collective. The Reducer drives all buckets through their
-// rounds in one order that every rank computes from the bucket plan alone (stage 1 of bucket k, then
-// stage 2 of bucket k - d, ...), so that no rank's luck decides which collective comes first:
+// rounds in one order that every rank computes from the bucket plan alone (stage 1 of bucket k,
+// then stage 2 of bucket k - d, ...), so that no rank's luck decides which collective comes first:
 //
-//   exchange.start(bucket, message)      round 0: local work, issues the first collective
-//   exchange.advance(bucket, r)          r = 1 .. rounds()-1: waits for r-1's, works, issues the next
-//   exchange.finish(bucket, answer)      waits for the last, decodes the average into `answer`
+//   exchange.start(bucket, message)   round 0: local work, issues the first collective
+//   exchange.advance(bucket, r)       r = 1 .. rounds()-1: waits for r-1's, works, issues the next
+//   exchange.finish(bucket, answer)   waits for the last, decodes the average into `answer`
 //
-// Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes on
-// all ranks. Residuals move to their shadow in start/advance and count only from commit() on;
+// `message` stays valid and unchanged until finish(); `answer` may be `message` itself.
+//
+// Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes
+// on all ranks. Residuals move to their shadow in start/advance and count only from commit() on;
 // rollback() forgets them. All waits carry the group's deadline. Runs on one thread (the
 // communication thread). No allocation after the first step of a plan.
 #pragma once
@@ -30,6 +32,9 @@ class Exchange {
   virtual std::string name() const = 0;  // "dense fp32", "two-stage onebit", ...
 
   virtual void attach(const BucketPlan& plan) = 0;  // allocates buffers and residuals
+  // Optimizer::live(): bit i % 64 of word i / 64 (int64 words) = element i is live; undefined: all
+  // are. The same on all ranks. Set after attach() and at commits, never during a step.
+  virtual void set_live(int64_t bucket, const at::Tensor& words) { (void)bucket, (void)words; }
   virtual int rounds() const = 0;
   virtual void start(int64_t bucket, const at::Tensor& message) = 0;
   virtual void advance(int64_t bucket, int round) = 0;
@@ -43,7 +48,7 @@ class Exchange {
 
   virtual void commit() {}
   virtual void rollback() {}
-  virtual void reset_residuals() {}        // a new residual epoch
+  virtual void reset_residuals() {}                   // a new residual epoch
   virtual double residual_norm() const { return 0; }  // L2 over this rank's committed residuals
 
   virtual void save(StateWriter& state) const { (void)state; }

@@ -1,15 +1,15 @@
 // What the Reducer asks of an optimizer. Declared here, implemented in optim/.
 //
 // One step, in this order:
-//   begin(step)                          phase and clip coefficient are known to all ranks
 //   message(bucket) for every bucket     on the communication thread, while backward goes on
-//   [exchange averages the messages into answers]
+//   [exchange averages the messages into answers; the codec reports sent() coordinates]
+//   next_plan()                          on every rank; rank 0's answer travels in the vote
 //   vote                                 every rank finite, same step, same plan?
-//   apply(bucket, answer) for every bucket, then commit()     | or nothing at all
+//   apply(bucket, answer) for every bucket, then commit(next)     | or rollback()
 //
-// Until commit() every call leaves the committed state untouched, so that a step can be skipped, or
-// encoded again with another clip coefficient. All tensors are flat fp32 of the bucket's size, on the
-// parameters' device. Not thread-safe; message() and apply() never overlap.
+// Before apply() no call changes the committed state, so that a step can be skipped, or encoded
+// again with another clip coefficient (rollback(), then message() again). All tensors are flat fp32
+// of the bucket's size, on the parameters' device. Not thread-safe; calls never overlap.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -38,11 +38,11 @@ struct PhasePlan {
 
 // What is known before a step's messages are built; the same on all ranks.
 struct StepContext {
-  int64_t step = 0;         // 1-based number of the step being taken, skipped ones included
+  int64_t step = 0;  // 1-based number of the step being taken, skipped ones included
   double learning_rate = 0;
   PhasePlan plan;
-  // Multiplies the local gradient in message(). 1 in dense phases, where clipping happens in apply()
-  // by the norm of the averaged gradient.
+  // Multiplies the local gradient in message(). 1 in dense phases, where clipping happens in
+  // apply() by the norm of the averaged gradient.
   double message_scale = 1;
   // Multiplies the averaged answer in apply(): dense clipping.
   double answer_scale = 1;
@@ -53,6 +53,9 @@ struct StepContext {
 struct BucketTensors {
   at::Tensor value;
   at::Tensor gradient;
+  // Undefined, or bf16: apply() also writes the new weights rounded to nearest even, which saves
+  // the forward a pass over the weights.
+  at::Tensor rounded;
 };
 
 class Optimizer {
@@ -63,10 +66,12 @@ class Optimizer {
   // Called once, before the first step: allocates state. `tensors[i]` belongs to buckets[i].
   virtual void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) = 0;
 
-  // The plan for the step after the last committed one. Rank 0's answer counts.
+  // The plan for `step`, assuming that the step now in progress (step - 1) will be committed.
+  // Called before that step is applied; 1 asks for the first step's plan. Changes no state.
   virtual PhasePlan next_plan(int64_t step) = 0;
 
-  // Fills `out` with what is to be averaged. Changes no state (may use `out` alone).
+  // Fills `out` with what is to be averaged. `out` may be the bucket's gradient itself (dense
+  // phases). Changes nothing else.
   virtual void message(const StepContext& context, int64_t bucket, at::Tensor out) = 0;
 
   // The codec reports which coordinates it sent (sparse codecs only; DGC masks its velocity).
@@ -74,10 +79,23 @@ class Optimizer {
     (void)bucket, (void)coordinates;
   }
 
+  // The step is skipped or encoded again: forget what sent() reported.
+  virtual void rollback() {}
+
+  // Coordinates that can never move (1-bit Adam: no variance when it froze), the same on all ranks:
+  // bit i % 64 of int64 word i / 64 is set if element i is live; undefined if all are. A codec that
+  // cannot say 0 leaves dead ones out of scales, residuals and sums; apply() ignores their answer.
+  // Changes only in commit() and load().
+  virtual at::Tensor live(int64_t bucket) const {
+    (void)bucket;
+    return {};
+  }
+
   // Updates `value` of the bucket from the averaged message. After the vote only.
   virtual void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) = 0;
-  // All buckets were applied: adopt what was shadowed.
-  virtual void commit(const StepContext& context) = 0;
+  // All buckets were applied. `next` is the plan of the step to come: what its phase needs is
+  // prepared here (freezing the variance), so that a checkpoint holds it.
+  virtual void commit(const StepContext& context, const PhasePlan& next) = 0;
 
   virtual void save(StateWriter& state) const = 0;
   virtual void load(const StateReader& state) = 0;

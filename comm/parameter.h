@@ -6,8 +6,8 @@
 
 namespace terse {
 
-// `value`: fp32 leaf that requires grad; the handle stays valid, but the Reducer re-homes its storage
-// into a flat bucket (set_data), so do not keep raw pointers across Reducer's construction.
+// `value`: fp32 leaf that requires grad; the handle stays valid, but the Reducer re-homes its
+// storage into a flat bucket (set_data), so do not keep raw pointers across Reducer's construction.
 struct Parameter {
   std::string name;  // unique; Hugging Face spelling where there is one
   at::Tensor value;

@@ -1,0 +1,17 @@
+// Sums over flat fp32 tensors that do not depend on threads or instruction set.
+//
+// fp64 accumulation: 16 interleaved lanes within a block of 16,384 elements, lanes then blocks
+// added in ascending order. One streaming read at memory speed. CPU: bit for bit the same for every
+// thread count and ISA; other devices: that device's own fp64 reduction, the same on every run.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+namespace terse {
+
+// Sum of x^2. Not finite exactly if an element is not: squares of fp32 cannot overflow fp64, so
+// this one number is both the norm and the check for NaN and infinity.
+double sum_of_squares(const at::Tensor& x);
+// Sum of x.
+double sum(const at::Tensor& x);
+
+}  // namespace terse
