@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 
 namespace terse {
 
@@ -59,6 +60,8 @@ std::string to_json(const DecisionRecord& record);
 // The record in a line; monostate if it is torn, not JSON, or of a kind not known here.
 using Record = std::variant<std::monostate, StepRecord, EvalRecord, DecisionRecord>;
 Record parse_record(std::string_view line);
+// The records of a whole file in order, without torn and foreign lines.
+std::vector<Record> parse_records(std::string_view text);
 // Its step, or -1.
 int64_t step_of(const Record& record);
 
