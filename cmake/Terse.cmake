@@ -30,7 +30,9 @@ function(terse_kernels target)
       set(flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt)
     elseif(isa STREQUAL "avx512")
       set(flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt -mavx512f -mavx512bw -mavx512dq
-                -mavx512vl -mprefer-vector-width=512)
+                -mavx512vl -mprefer-vector-width=512
+                # g++ 12 warns inside its own avx512fintrin.h (GCC bug 105593).
+                -Wno-maybe-uninitialized -Wno-uninitialized)
     else()
       set(flags "")
     endif()
