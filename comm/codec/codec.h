@@ -1,0 +1,89 @@
+// Codec: turns a bucket of segments into bytes and back.
+//
+// A Codec holds options; bind() fits it to one bucket and one cut of that bucket into parts, and
+// all that depends only on these (scale groups, sizes, tables) is computed there, so that encode()
+// and decode_sum() allocate nothing. One message per part; its bytes are described in
+// docs/protocol.md.
+//
+//   auto worker = codec.bind(bucket, chunks);          // chunk j of the bucket goes to rank j
+//   worker->encode(tag, {message, residual, shadow}, out);
+//   worker->decode_sum(j, tags, messages, 1.0f / ranks, nullptr, sum);
+//
+// How other codecs fit: b-bit has more bits and the same groups; top-k has messages shorter than
+// their room (fixed_size() = false, `used` says how long each became); a low-rank exchange needs an
+// all-reduce between its two products and is an Exchange of its own.
+//
+// Units: elements are fp32; sizes are in bytes. Pointers are borrowed for the call. A bound codec
+// is used by one thread at a time and runs OpenMP inside; results depend neither on the number of
+// threads nor on the instruction set. Free of torch.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "comm/bucket.h"
+#include "comm/codec/message.h"
+
+namespace terse {
+
+// What is encoded: x = message + residual, where both are given for all elements of the bucket. On
+// return shadow = x - decoded(x): the residual of the next call, once this one is committed.
+struct EncodeInput {
+  const float* message = nullptr;
+  const float* residual = nullptr;  // null: zero
+  float* shadow = nullptr;          // null: not wanted. May not overlap the two above.
+  // Bit i % 64 of word i / 64 = element i is live; null: all are. A dead element decodes to 0, has
+  // no residual and takes no part in a scale. Whoever decodes must be given the same mask.
+  const uint64_t* live = nullptr;
+};
+
+class BoundCodec {
+ public:
+  virtual ~BoundCodec() = default;
+
+  int64_t parts() const { return static_cast<int64_t>(parts_.size()); }
+  Range part(int64_t j) const { return parts_[static_cast<size_t>(j)]; }
+  // Bytes of part j's message, header included: exact if fixed_size(), else the most it can take.
+  // An empty part has a header all the same.
+  virtual int64_t bytes(int64_t j) const = 0;
+  virtual bool fixed_size() const { return true; }
+
+  // Encodes every part; out[j] has bytes(j) of room, 8-byte aligned. used[j] = bytes written.
+  virtual void encode(const MessageTag& tag, const EncodeInput& in,
+                      std::span<const std::span<std::byte>> out, std::span<int64_t> used) = 0;
+
+  // out[i] = factor * (decoded messages[0][i] + messages[1][i] + ...), added in this order in fp32,
+  // for the elements of part j; out[0] is the part's first element. `live` is the bucket's mask.
+  // tags[k] is what message k must claim to be; anything else is an Error(disagree) that says what
+  // differs, and `out` is then unspecified. Never reads outside the given bytes.
+  virtual void decode_sum(int64_t j, std::span<const MessageTag> tags,
+                          std::span<const std::span<const std::byte>> messages, float factor,
+                          const uint64_t* live, float* out) = 0;
+
+ protected:
+  explicit BoundCodec(std::vector<Range> parts) : parts_(std::move(parts)) {}
+
+ private:
+  std::vector<Range> parts_;
+};
+
+class Codec {
+ public:
+  virtual ~Codec() = default;
+  virtual CodecId id() const = 0;
+  virtual std::string name() const = 0;
+  // Loses information: needs a residual, and counts as compression.
+  virtual bool lossy() const = 0;
+  // `parts` cover the bucket from 0 on, back to back; each begins at a multiple of 64.
+  virtual std::unique_ptr<BoundCodec> bind(const Bucket& bucket,
+                                           std::vector<Range> parts) const = 0;
+};
+
+// The part [range) of a bucket as a bucket of its own: segments are cut, offsets count from its
+// beginning. Empty pieces are left out.
+Bucket slice_bucket(const Bucket& bucket, Range range);
+
+}  // namespace terse

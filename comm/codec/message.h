@@ -1,0 +1,36 @@
+// The 64-byte header of every compressed message, and the checks of whoever receives one.
+// Byte grammar: docs/protocol.md.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "comm/bucket.h"
+
+namespace terse {
+
+// On the wire: never reuse a number.
+enum class CodecId : uint8_t { fp32 = 1, bf16 = 2, onebit = 3 };
+
+const char* codec_name(CodecId id);
+
+// Which message this is; sender and receiver both know it beforehand, so a difference is an error.
+struct MessageTag {
+  uint32_t bucket = 0;
+  uint32_t sender = 0;  // rank
+  uint64_t step = 0;    // number of the exchange of this bucket
+  uint8_t stage = 0;    // 0: from the workers to a chunk's owner; 1: from the owner to all
+};
+
+inline constexpr int64_t kHeaderBytes = 64;
+
+// Writes the header in front of a payload that lies behind it already: message = header + payload.
+void write_header(CodecId codec, const MessageTag& tag, Range part, std::span<std::byte> message,
+                  bool with_checksum);
+
+// Checks every field, the length and the checksum; returns the payload. Error(disagree) otherwise.
+// `payload_bytes` < 0: any length (codecs whose size depends on the data check it themselves).
+std::span<const std::byte> check_message(CodecId codec, const MessageTag& tag, Range part,
+                                         std::span<const std::byte> message, int64_t payload_bytes);
+
+}  // namespace terse
