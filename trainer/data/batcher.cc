@@ -44,7 +44,7 @@ Batch empty_batch(int64_t rows, int64_t context) {
 
 int64_t permuted(int64_t i, int64_t n, uint64_t seed) {
   TERSE_CHECK(i >= 0 && i < n, "{} of {}", i, n);
-  const int bits = std::max(1, (std::bit_width(static_cast<uint64_t>(n - 1)) + 1) / 2);
+  const auto bits = std::max<uint64_t>(1, (std::bit_width(static_cast<uint64_t>(n - 1)) + 1) / 2);
   const uint64_t mask = (uint64_t{1} << bits) - 1;
   auto x = static_cast<uint64_t>(i);
   do {
