@@ -8,12 +8,14 @@
 //   environment  RANK WORLD_SIZE MASTER_ADDR MASTER_PORT, set by hand or by another launcher
 //   openmpi      OMPI_COMM_WORLD_RANK, _SIZE, _LOCAL_RANK, _LOCAL_SIZE
 //   srun         SLURM_PROCID SLURM_NTASKS SLURM_LOCALID SLURM_NODEID SLURM_JOB_NODELIST, in a step
+//                (a batch script's own shell is no step: ENVIRONMENT=BATCH without SLURM_STEP_ID)
 //   single       nothing of these: one rank
 //
 // Slurm's variables are only hints as soon as RANK or OMPI_COMM_WORLD_RANK exist: `srun torchrun`
 // and mpirun inside a batch job always carry them. Flags that contradict the environment, and RANK
 // or WORLD_SIZE that contradict Open MPI's, are an Error(usage) that names both; so is a source
-// that is half there, not a number, or out of range.
+// that is half there, not a number, or out of range. A variable that is set to nothing counts as
+// not set.
 #pragma once
 #include <map>
 #include <optional>
@@ -55,6 +57,7 @@ struct World {
   std::string master_address;  // empty: rank 0 picks (Open MPI, single)
   int master_port = 0;
   bool agent_store = false;  // torchrun's agent hosts the store: rank 0 connects as well
+  bool under_mpirun = false;  // MPI can be initialised with these ranks
 
   // For each value, where it came from: {"rank", "RANK"}, {"master_port", "SLURM_JOB_ID"}, ...
   std::map<std::string, std::string> origin;

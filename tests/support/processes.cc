@@ -146,9 +146,17 @@ struct Job::Impl {
     for (auto& p : processes) {
       if (!p.running) continue;
       p.exit.timed_out = true;
-      ::kill(-p.pid, SIGKILL);
+      // mpirun and torchrun put their ranks into groups of their own, and end them when asked to.
+      ::kill(-p.pid, SIGTERM);
       int status = 0;
-      ::waitpid(p.pid, &status, 0);
+      for (int i = 0; i < 200; ++i) {
+        if (::waitpid(p.pid, &status, WNOHANG) == p.pid) break;
+        if (i == 199) {
+          ::kill(-p.pid, SIGKILL);
+          ::waitpid(p.pid, &status, 0);
+        }
+        ::usleep(10'000);
+      }
       collect(p, status);
     }
   }
