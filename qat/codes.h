@@ -1,10 +1,10 @@
-// Codes: a compressed tensor as plain data. Training decodes them for its matmul, evaluation runs on
-// them, the checkpoint stores them and export writes them without encoding again.
+// Codes: a compressed tensor as plain data. Training decodes them for its matmul, evaluation runs
+// on them, the checkpoint stores them and export writes them without encoding again.
 //
 //   decoded[r, c] = (codes[r, c] + offset) * scale[r, c / group]      in fp32, in the stored space
 //
-// The stored space is the rotated one when `hadamard` > 0: weight = rotate(decoded) along the columns.
-// Free of torch.
+// The stored space is the rotated one when `hadamard` > 0: weight = rotate(decoded) along the
+// columns. Free of torch.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -17,14 +17,14 @@ enum class ScaleType : uint8_t { f32, f16, bf16 };
 
 // The grid a tensor's codes live on: all that a reader needs besides codes and scales.
 struct CodeFormat {
-  std::string grid;          // "int_signed", "half_int", "int_symmetric", "ternary", "dense"
-  int bits = 4;              // codes lie in [code_min, code_max]
+  std::string grid;  // "int_signed", "half_int", "int_symmetric", "ternary", "dense"
+  int bits = 4;      // codes lie in [code_min, code_max]
   int code_min = -8;
   int code_max = 7;
-  float offset = 0.0f;       // 0.5 for half-integer grids
-  int64_t group = 32;        // columns that share a scale; 0 = a whole row
+  float offset = 0.0f;  // 0.5 for half-integer grids
+  int64_t group = 32;   // columns that share a scale; 0 = a whole row
   ScaleType scale_type = ScaleType::f16;
-  int64_t hadamard = 0;      // block length of the rotation along the columns; 0 = none
+  int64_t hadamard = 0;  // block length of the rotation along the columns; 0 = none
   bool operator==(const CodeFormat&) const = default;
 };
 
@@ -32,8 +32,8 @@ struct Codes {
   CodeFormat format;
   int64_t rows = 0;
   int64_t columns = 0;
-  std::vector<int8_t> codes;   // rows x columns
-  std::vector<float> scales;   // rows x groups, values exactly representable in scale_type
+  std::vector<int8_t> codes;  // rows x columns
+  std::vector<float> scales;  // rows x groups, values exactly representable in scale_type
 
   int64_t groups() const { return format.group == 0 ? 1 : columns / format.group; }
   // Into out[rows * columns]; the one arithmetic that training, evaluation and export share.

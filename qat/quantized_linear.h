@@ -1,8 +1,10 @@
-// QuantizedLinear: y = quantize(x) quantize(W)^T with a custom backward, the one Linear of all models.
+// QuantizedLinear: y = quantize(x) quantize(W)^T with a custom backward, the one Linear of all
+// models.
 //
-// The weight is a fp32 master [out, in]. refresh() encodes it once per optimizer step into the compute
-// tensors; forward() may then run any number of micro-batches. With no Representation it is a plain
-// linear layer that casts the weight to the compute type, so that models have one code path.
+// The weight is a fp32 master [out, in]. refresh() encodes it once per optimizer step into the
+// compute tensors; forward() may then run any number of micro-batches. With no Representation it is
+// a plain linear layer that casts the weight to the compute type, so that models have one code
+// path.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -19,9 +21,9 @@ class Representation;  // qat/representation.h
 
 class QuantizedLinear {
  public:
-  // `weight`: fp32 leaf [out, in] that requires grad, shared with the caller. `compute`: at::kFloat or
-  // at::kBFloat16. `options` decides whether and how weight and activations are quantized; `name` is
-  // matched against options.targets / options.ignore.
+  // `weight`: fp32 leaf [out, in] that requires grad, shared with the caller. `compute`: at::kFloat
+  // or at::kBFloat16. `options` decides whether and how weight and activations are quantized;
+  // `name` is matched against options.targets / options.ignore.
   QuantizedLinear(std::string name, at::Tensor weight, const QatOptions& options,
                   at::ScalarType compute);
   ~QuantizedLinear();
@@ -29,13 +31,13 @@ class QuantizedLinear {
   QuantizedLinear& operator=(QuantizedLinear&&) noexcept;
 
   const std::string& name() const;
-  bool quantized() const;                 // has a Representation
+  bool quantized() const;  // has a Representation
   const at::Tensor& weight() const;
 
   // Encodes the current weight; to be called after every change of it, before forward().
   void refresh();
-  // x: [..., in] in the compute type; returns [..., out] in the compute type. Differentiable in x and
-  // in the weight (the gradient arrives in weight.grad() as fp32).
+  // x: [..., in] in the compute type; returns [..., out] in the compute type. Differentiable in x
+  // and in the weight (the gradient arrives in weight.grad() as fp32).
   at::Tensor forward(const at::Tensor& x);
 
   // The Codes of the current weight (quantized() only).

@@ -1,0 +1,144 @@
+#include "qat/codes.h"
+
+#include <cmath>
+#include <limits>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "qat/quantize.h"
+
+namespace terse {
+namespace {
+
+const char* scale_name(ScaleType type) {
+  switch (type) {
+    case ScaleType::f32:
+      return "f32";
+    case ScaleType::f16:
+      return "f16";
+    case ScaleType::bf16:
+      return "bf16";
+  }
+  return "f32";
+}
+
+ScaleType scale_type_of(const std::string& name, const std::string& whole) {
+  if (name == "f32") return ScaleType::f32;
+  if (name == "f16") return ScaleType::f16;
+  if (name == "bf16") return ScaleType::bf16;
+  fail(ExitCode::invalid_file, "code format '{}': '{}' is no scale type (f32, f16, bf16)", whole,
+       name);
+}
+
+bool representable(float scale, ScaleType type) {
+  if (type == ScaleType::f16) return fp16_to_float(fp16_from_float(scale)) == scale;
+  if (type == ScaleType::bf16) return bf16_to_float(bf16_from_float(scale)) == scale;
+  return true;
+}
+
+[[noreturn]] void bad_format(const std::string& text) {
+  fail(ExitCode::invalid_file,
+       "code format '{}' is not of the form 'GRID bBITS gGROUP SCALE hBLOCK [MIN,MAX] +OFFSET'",
+       text);
+}
+
+int64_t number_after(const std::string& field, char prefix, const std::string& whole) {
+  if (field.size() < 2 || field[0] != prefix) bad_format(whole);
+  size_t used = 0;
+  int64_t value = 0;
+  try {
+    value = std::stoll(field.substr(1), &used);
+  } catch (const std::exception&) {
+    bad_format(whole);
+  }
+  if (used + 1 != field.size()) bad_format(whole);
+  return value;
+}
+
+}  // namespace
+
+void Codes::decode(float* out) const {
+  decode_rows({.codes = codes.data(),
+               .scales = scales.data(),
+               .rows = rows,
+               .columns = columns,
+               .group = format.group,
+               .offset = format.offset},
+              out, nullptr);
+}
+
+void Codes::validate(const std::string& name) const {
+  const auto broken = [&](const std::string& what) {
+    fail(ExitCode::invalid_file, "codes of '{}' ({}): {}", name, to_string(format), what);
+  };
+  if (rows < 0 || columns < 0) broken("negative shape");
+  if (format.group < 0 || format.hadamard < 0) broken("negative group or rotation block");
+  if (format.code_min > format.code_max || format.code_min < -128 || format.code_max > 127)
+    broken("code range is not within int8");
+  if (format.group > 0 && columns % format.group != 0)
+    broken(fmt::format("{} columns are no multiple of the group", columns));
+  if (format.hadamard > 0 && columns % format.hadamard != 0)
+    broken(fmt::format("{} columns are no multiple of the rotation block", columns));
+  if (rows > 0 && columns > std::numeric_limits<int64_t>::max() / rows) broken("shape overflows");
+  if (static_cast<int64_t>(codes.size()) != rows * columns)
+    broken(fmt::format("{} codes for {} x {}", codes.size(), rows, columns));
+  if (static_cast<int64_t>(scales.size()) != rows * groups())
+    broken(fmt::format("{} scales for {} x {}", scales.size(), rows, groups()));
+  for (size_t i = 0; i < codes.size(); ++i) {
+    if (codes[i] < format.code_min || codes[i] > format.code_max)
+      broken(fmt::format("code {} at {} is out of range", codes[i], i));
+  }
+  for (size_t i = 0; i < scales.size(); ++i) {
+    if (!std::isfinite(scales[i])) broken(fmt::format("scale {} is not finite", i));
+    if (!representable(scales[i], format.scale_type))
+      broken(fmt::format("scale {} = {} is not representable in its type", i, scales[i]));
+  }
+}
+
+Codes Codes::row_slice(int64_t begin, int64_t end) const {
+  TERSE_CHECK(0 <= begin && begin <= end && end <= rows, "rows [{}, {}) of {}", begin, end, rows);
+  Codes part;
+  part.format = format;
+  part.rows = end - begin;
+  part.columns = columns;
+  part.codes.assign(codes.begin() + begin * columns, codes.begin() + end * columns);
+  part.scales.assign(scales.begin() + begin * groups(), scales.begin() + end * groups());
+  return part;
+}
+
+std::string to_string(const CodeFormat& format) {
+  return fmt::format("{} b{} g{} {} h{} [{},{}] +{}", format.grid, format.bits, format.group,
+                     scale_name(format.scale_type), format.hadamard, format.code_min,
+                     format.code_max, format.offset);
+}
+
+CodeFormat parse_code_format(const std::string& text) {
+  std::istringstream in(text);
+  std::string grid, bits, group, scale, hadamard, range, offset, rest;
+  if (!(in >> grid >> bits >> group >> scale >> hadamard >> range >> offset) || (in >> rest))
+    bad_format(text);
+  CodeFormat format;
+  format.grid = grid;
+  format.bits = static_cast<int>(number_after(bits, 'b', text));
+  format.group = number_after(group, 'g', text);
+  format.scale_type = scale_type_of(scale, text);
+  format.hadamard = number_after(hadamard, 'h', text);
+  const size_t comma = range.find(',');
+  if (comma == std::string::npos || range.back() != ']') bad_format(text);
+  format.code_min = static_cast<int>(number_after(range.substr(0, comma), '[', text));
+  format.code_max = static_cast<int>(
+      number_after("," + range.substr(comma + 1, range.size() - comma - 2), ',', text));
+  if (offset[0] != '+') bad_format(text);
+  try {
+    size_t used = 0;
+    format.offset = std::stof(offset.substr(1), &used);
+    if (used + 1 != offset.size()) bad_format(text);
+  } catch (const std::exception&) {
+    bad_format(text);
+  }
+  if (to_string(format) != text) bad_format(text);
+  return format;
+}
+
+}  // namespace terse

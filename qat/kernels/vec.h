@@ -1,0 +1,177 @@
+// Sixteen fp32 lanes as a compiler vector: one zmm, two ymm or four xmm, by instruction set. Only
+// the few operations that the compiler lowers badly are written with intrinsics. Elementwise IEEE
+// arithmetic in a fixed order is what makes all instruction sets agree bit for bit.
+#pragma once
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include <cstdint>
+#include <cstring>
+
+#define TERSE_INLINE inline __attribute__((always_inline))
+
+namespace terse::TERSE_ISA {
+
+using f32x16 = float __attribute__((vector_size(64)));
+using i32x16 = int32_t __attribute__((vector_size(64)));
+using u32x16 = uint32_t __attribute__((vector_size(64)));
+using u16x16 = uint16_t __attribute__((vector_size(32)));
+using i8x16 = int8_t __attribute__((vector_size(16)));
+
+constexpr int64_t kLanes = 16;
+
+TERSE_INLINE f32x16 load(const float* p) {
+  f32x16 v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+TERSE_INLINE f32x16 load(const float* p, int64_t n) {  // n lanes, the others 0
+  if (n >= kLanes) return load(p);
+  f32x16 v = {};
+  std::memcpy(&v, p, static_cast<size_t>(n) * sizeof(float));
+  return v;
+}
+template <typename Vector, typename T>
+TERSE_INLINE void store(T* p, Vector v, int64_t n = kLanes) {
+  if (n >= kLanes)
+    std::memcpy(p, &v, sizeof v);
+  else
+    std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
+}
+
+TERSE_INLINE f32x16 splat(float x) {
+  return f32x16{} + x;
+}
+TERSE_INLINE i32x16 bits_of(f32x16 x) {
+  return (i32x16)x;
+}
+TERSE_INLINE f32x16 absolute(f32x16 x) {
+  return (f32x16)((i32x16)x & 0x7fffffff);
+}
+// Also turns NaN into `low`.
+TERSE_INLINE f32x16 clamp(f32x16 x, float low, float high) {
+  const f32x16 raised = x > low ? x : splat(low);
+  return raised < high ? raised : splat(high);
+}
+
+// For |x| < 2^31; exact.
+TERSE_INLINE i32x16 to_int(f32x16 x) {
+  return __builtin_convertvector(x, i32x16);
+}
+TERSE_INLINE f32x16 to_float(i32x16 x) {
+  return __builtin_convertvector(x, f32x16);
+}
+
+TERSE_INLINE f32x16 bf16_load(const uint16_t* p, int64_t n) {
+  u16x16 h = {};
+  if (n >= kLanes)
+    std::memcpy(&h, p, sizeof h);
+  else
+    std::memcpy(&h, p, static_cast<size_t>(n) * sizeof(uint16_t));
+#if defined(__AVX512F__)
+  const __m512i wide = _mm512_cvtepu16_epi32((__m256i)h);
+  return (f32x16)_mm512_slli_epi32(wide, 16);
+#else
+  return (f32x16)(__builtin_convertvector(h, u32x16) << 16);
+#endif
+}
+// Nearest even, NaN kept: bf16_from_float of base/half.h.
+TERSE_INLINE u16x16 bf16_round(f32x16 x) {
+  const u32x16 u = (u32x16)x;
+  const u32x16 rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const u32x16 nan = (u >> 16) | 0x40u;
+  const u32x16 h = ((u & 0x7fffffffu) > 0x7f800000u) ? nan : rounded;
+#if defined(__AVX512F__)
+  return (u16x16)_mm512_cvtepi32_epi16((__m512i)h);
+#else
+  return __builtin_convertvector(h, u16x16);
+#endif
+}
+TERSE_INLINE i8x16 to_int8(i32x16 x) {
+#if defined(__AVX512F__)
+  return (i8x16)_mm512_cvtepi32_epi8((__m512i)x);
+#else
+  return __builtin_convertvector(x, i8x16);
+#endif
+}
+TERSE_INLINE f32x16 from_int8(const int8_t* p, int64_t n) {
+  i8x16 v = {};
+  if (n >= kLanes)
+    std::memcpy(&v, p, sizeof v);
+  else
+    std::memcpy(&v, p, static_cast<size_t>(n));
+#if defined(__AVX512F__)
+  return to_float((i32x16)_mm512_cvtepi8_epi32((__m128i)v));
+#else
+  return to_float(__builtin_convertvector(v, i32x16));
+#endif
+}
+
+// Bit i = lane i of a comparison (0 or -1).
+TERSE_INLINE uint32_t lane_bits(i32x16 mask) {
+#if defined(__AVX512DQ__)
+  return _mm512_movepi32_mask((__m512i)mask);
+#elif defined(__AVX2__)
+  __m256 half[2];
+  std::memcpy(half, &mask, sizeof half);
+  return static_cast<uint32_t>(_mm256_movemask_ps(half[0])) |
+         static_cast<uint32_t>(_mm256_movemask_ps(half[1])) << 8;
+#else
+  uint32_t bits = 0;
+  for (int i = 0; i < kLanes; ++i) bits |= (static_cast<uint32_t>(mask[i]) & 1u) << i;
+  return bits;
+#endif
+}
+// x where the bit is set, else +0.
+TERSE_INLINE f32x16 keep(f32x16 x, uint32_t bits) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_maskz_mov_ps(static_cast<__mmask16>(bits), (__m512)x);
+#else
+  const i32x16 one = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+  const i32x16 on = (one & static_cast<int32_t>(bits)) != 0;
+  return (f32x16)((i32x16)x & on);
+#endif
+}
+
+// One butterfly of the Walsh-Hadamard transform inside sixteen lanes, stride 1, 2, 4 or 8:
+// lane i becomes x[i] + x[i ^ stride] if i has no bit `stride`, else x[i ^ stride] - x[i].
+template <int stride>
+TERSE_INLINE f32x16 butterfly(f32x16 x) {
+#if defined(__AVX512F__)
+  __m512 other;
+  if constexpr (stride == 1) other = _mm512_permute_ps((__m512)x, 0xb1);
+  if constexpr (stride == 2) other = _mm512_permute_ps((__m512)x, 0x4e);
+  if constexpr (stride == 4) other = _mm512_shuffle_f32x4((__m512)x, (__m512)x, 0xb1);
+  if constexpr (stride == 8) other = _mm512_shuffle_f32x4((__m512)x, (__m512)x, 0x4e);
+  constexpr int minus = stride == 1 ? 0xaaaa : stride == 2 ? 0xcccc : stride == 4 ? 0xf0f0 : 0xff00;
+  const __m512 sum = _mm512_add_ps(other, (__m512)x);
+  return (f32x16)_mm512_mask_sub_ps(sum, static_cast<__mmask16>(minus), other, (__m512)x);
+#elif defined(__AVX2__)
+  __m256 half[2];
+  std::memcpy(half, &x, sizeof half);
+  if constexpr (stride == 8) {
+    const __m256 low = _mm256_add_ps(half[0], half[1]);
+    half[1] = _mm256_sub_ps(half[0], half[1]);
+    half[0] = low;
+  } else {
+    constexpr int minus = stride == 1 ? 0xaa : stride == 2 ? 0xcc : 0xf0;
+    for (__m256& h : half) {
+      __m256 other;
+      if constexpr (stride == 1) other = _mm256_permute_ps(h, 0xb1);
+      if constexpr (stride == 2) other = _mm256_permute_ps(h, 0x4e);
+      if constexpr (stride == 4) other = _mm256_permute2f128_ps(h, h, 1);
+      h = _mm256_blend_ps(_mm256_add_ps(other, h), _mm256_sub_ps(other, h), minus);
+    }
+  }
+  std::memcpy(&x, half, sizeof half);
+  return x;
+#else
+  f32x16 y;
+  for (int i = 0; i < kLanes; ++i)
+    y[i] = (i & stride) ? x[i ^ stride] - x[i] : x[i ^ stride] + x[i];
+  return y;
+#endif
+}
+
+}  // namespace terse::TERSE_ISA

@@ -1,0 +1,57 @@
+// The kernels of qat/ on raw memory: rotate, take statistics, quantize, decode and mask rows in one
+// pass. Each is compiled per instruction set; all sets give the same bits. One thread; callers
+// split rows among threads. Free of torch.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "qat/estimator.h"
+#include "qat/grid.h"
+
+namespace terse {
+
+// Rows of fp32 or bf16 (exactly one pointer set), row-major without gaps.
+struct RowsIn {
+  const float* f32 = nullptr;
+  const uint16_t* bf16 = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+};
+
+// Where to write; each may be null. The mask has mask_stride(columns) bytes a row, bit c % 8 of
+// byte c / 8 for column c, 1 = the gradient passes.
+struct RowsOut {
+  int8_t* codes = nullptr;   // [rows, columns]
+  float* scales = nullptr;   // [rows, groups]
+  float* f32 = nullptr;      // decoded, in the stored (rotated) space
+  uint16_t* bf16 = nullptr;  // the same, rounded to bf16
+  uint8_t* mask = nullptr;
+};
+
+struct CodedRows {
+  const int8_t* codes = nullptr;
+  const float* scales = nullptr;
+  int64_t rows = 0;
+  int64_t columns = 0;
+  int64_t group = 0;
+  float offset = 0.0f;
+};
+
+constexpr int64_t mask_stride(int64_t columns) {
+  return (columns + 7) / 8;
+}
+
+// Largest power of two that divides `columns`, at most 128: the rotation block that fits.
+int64_t fitting_block(int64_t columns);
+
+void quantize_rows(const Grid& grid, const Estimator& estimator, const RowsIn& in,
+                   const RowsOut& out);
+// decoded = (code + offset) * scale; either output may be null.
+void decode_rows(const CodedRows& in, float* f32, uint16_t* bf16);
+// out = rotate(mask .* in) with blocks of `hadamard` columns (0 = no rotation, mask null = ones);
+// the backward of quantize_rows. `in` and `out` must not overlap. With an all-ones mask, the
+// rotation itself: H / sqrt(block), Sylvester order, its own inverse up to rounding.
+void rotate_rows(const RowsIn& in, const uint8_t* mask, int64_t hadamard, float* f32,
+                 uint16_t* bf16);
+
+}  // namespace terse

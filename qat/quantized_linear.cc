@@ -1,0 +1,195 @@
+#include "qat/quantized_linear.h"
+
+#include <torch/custom_class.h>
+
+#include "base/error.h"
+#include "qat/activation.h"
+#include "qat/representation.h"
+#include "qat/tensors.h"
+
+namespace terse {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::Function;
+using torch::autograd::variable_list;
+
+// What forward and backward share; kept alive by the graph.
+struct Layer : torch::CustomClassHolder {
+  std::string name;
+  at::ScalarType compute = at::kBFloat16;
+  std::optional<Quantizer> activations;
+  std::unique_ptr<Representation> representation;  // null: plain
+  at::Tensor multiplied;  // [out, in], compute type, stored space: what the matmul sees
+  bool frozen = false;    // runs on given codes
+};
+
+int64_t rotation(const Layer& layer) {
+  return layer.representation ? layer.representation->hadamard() : 0;
+}
+
+at::Tensor rows_of(const at::Tensor& x) {
+  return x.reshape({-1, x.size(-1)});
+}
+
+// The input in the space of the stored weight.
+at::Tensor stored_input(const Layer& layer, const at::Tensor& rows, KeptActivation& kept) {
+  if (layer.activations) return quantize_activation(*layer.activations, rows, kept);
+  if (rotation(layer) == 0) return rows;
+  at::Tensor rotated = at::empty_like(rows);
+  rotate_tensor(rows, {}, rotation(layer), rotated);
+  return rotated;
+}
+
+at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const at::Tensor& d) {
+  if (layer.activations) return activation_gradient(*layer.activations, kept, d);
+  if (rotation(layer) == 0) return d;
+  at::Tensor out = at::empty_like(d);
+  rotate_tensor(d, {}, rotation(layer), out);
+  return out;
+}
+
+class LinearFunction : public Function<LinearFunction> {
+ public:
+  // `learned`: the weight, then the representation's parameters.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
+                            const std::vector<at::Tensor>& learned,
+                            const c10::intrusive_ptr<Layer>& layer) {
+    (void)learned;  // only tells autograd where gradients go; the matmul sees the encoded copy
+    KeptActivation kept;
+    const at::Tensor rows = rows_of(x).contiguous();
+    const at::Tensor input = stored_input(*layer, rows, kept);
+    if (layer->activations)
+      ctx->save_for_backward({layer->multiplied, kept.codes, kept.scales, kept.mask});
+    else
+      ctx->save_for_backward({layer->multiplied, input});
+    ctx->saved_data["layer"] = at::IValue::make_capsule(layer);
+    ctx->saved_data["shape"] = x.sizes().vec();
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = layer->multiplied.size(0);
+    return at::linear(input, layer->multiplied).view(shape);
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    const auto layer =
+        c10::static_intrusive_pointer_cast<Layer>(ctx->saved_data["layer"].toCapsule());
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor& multiplied = saved[0];
+    KeptActivation kept;
+    if (layer->activations) kept = {saved[1], saved[2], saved[3]};
+    const at::Tensor dy = rows_of(grads[0]).contiguous();
+    variable_list result(2 + parameter_count(*layer) + 1);
+    if (ctx->needs_input_grad(0)) {
+      const at::Tensor d = at::mm(dy, multiplied);
+      result[0] = input_gradient(*layer, kept, d).view(ctx->saved_data["shape"].toIntVector());
+    }
+    if (!ctx->needs_input_grad(1)) return result;
+    const at::Tensor input = layer->activations
+                                 ? decode_activation(*layer->activations, kept, dy.scalar_type())
+                                 : saved[1];
+    weight_gradients(*layer, at::mm(dy.t(), input), result);
+    return result;
+  }
+
+ private:
+  static size_t parameter_count(Layer& layer) {
+    return layer.representation ? layer.representation->parameters().size() : 0;
+  }
+
+  static void weight_gradients(Layer& layer, const at::Tensor& d, variable_list& result) {
+    if (!layer.representation) {
+      result[1] = d.to(at::kFloat);
+      return;
+    }
+    RepresentationGradients gradients = layer.representation->backward(d);
+    result[1] = gradients.weight;
+    std::move(gradients.parameters.begin(), gradients.parameters.end(), result.begin() + 2);
+  }
+};
+
+}  // namespace
+
+struct QuantizedLinear::Impl {
+  at::Tensor weight;
+  std::vector<at::Tensor> learned;  // weight, then the representation's parameters
+  c10::intrusive_ptr<Layer> layer;
+};
+
+QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatOptions& options,
+                                 at::ScalarType compute)
+    : impl_(std::make_unique<Impl>()) {
+  TERSE_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat, "fp32 matrix for {}", name);
+  LayerPlan plan = plan_layer(options, name, weight.size(1));
+  impl_->layer = c10::make_intrusive<Layer>();
+  Layer& layer = *impl_->layer;
+  layer.name = name;
+  layer.compute = compute;
+  layer.activations = plan.activations;
+  if (plan.weight) layer.representation = make_uniform(name, *plan.weight);
+  if (layer.representation || compute != at::kFloat)
+    layer.multiplied = at::empty(weight.sizes(), weight.options().dtype(compute));
+  impl_->learned = {weight};
+  impl_->weight = std::move(weight);
+  if (!layer.representation) return;
+  for (const LearnedTensor& p : layer.representation->parameters())
+    impl_->learned.push_back(p.value);
+}
+
+QuantizedLinear::~QuantizedLinear() = default;
+QuantizedLinear::QuantizedLinear(QuantizedLinear&&) noexcept = default;
+QuantizedLinear& QuantizedLinear::operator=(QuantizedLinear&&) noexcept = default;
+
+const std::string& QuantizedLinear::name() const {
+  return impl_->layer->name;
+}
+bool QuantizedLinear::quantized() const {
+  return impl_->layer->representation != nullptr;
+}
+const at::Tensor& QuantizedLinear::weight() const {
+  return impl_->weight;
+}
+
+void QuantizedLinear::refresh() {
+  const at::NoGradGuard no_grad;
+  Layer& layer = *impl_->layer;
+  if (layer.frozen) return;
+  const at::Tensor weight = impl_->weight.detach();
+  if (layer.representation)
+    layer.representation->encode(weight, layer.multiplied);
+  else if (layer.compute == at::kFloat)
+    layer.multiplied = weight;
+  else
+    layer.multiplied.copy_(weight);
+}
+
+at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
+  const Layer& layer = *impl_->layer;
+  TERSE_CHECK(layer.multiplied.defined(), "{}: forward before refresh", layer.name);
+  if (!layer.frozen) return LinearFunction::apply(x, impl_->learned, impl_->layer);
+  std::vector<at::Tensor> constants;
+  for (const at::Tensor& t : impl_->learned) constants.push_back(t.detach());
+  return LinearFunction::apply(x, constants, impl_->layer);
+}
+
+Codes QuantizedLinear::codes() const {
+  TERSE_CHECK(quantized(), "{} is not quantized", name());
+  return impl_->layer->representation->codes();
+}
+
+void QuantizedLinear::use_codes(const Codes& codes) {
+  const at::NoGradGuard no_grad;
+  Layer& layer = *impl_->layer;
+  if (!layer.representation)
+    fail(ExitCode::invalid_file, "layer '{}' is not quantized by this recipe, the file has codes",
+         layer.name);
+  layer.representation->adopt(codes, layer.multiplied);
+  layer.frozen = true;
+}
+
+at::Tensor QuantizedLinear::effective_weight() const {
+  const Layer& layer = *impl_->layer;
+  if (layer.representation) return layer.representation->decode();
+  return layer.multiplied.detach().to(at::kFloat).clone();
+}
+
+}  // namespace terse

@@ -1,0 +1,136 @@
+#include "qat/tensors.h"
+
+#include "base/error.h"
+#include "qat/quantize_gpu.h"
+
+namespace terse {
+namespace {
+
+constexpr int64_t kGrain = 1 << 14;  // elements a thread takes at least
+
+int64_t columns_of(const at::Tensor& t) {
+  return t.size(-1);
+}
+int64_t rows_of(const at::Tensor& t) {
+  return t.numel() / std::max<int64_t>(columns_of(t), 1);
+}
+
+template <typename T>
+T* data_or_null(const at::Tensor& t) {
+  return t.defined() ? static_cast<T*>(t.mutable_data_ptr()) : nullptr;
+}
+
+// fp32 and bf16 destinations of a decoded tensor: one of them, or none.
+struct Floats {
+  float* f32 = nullptr;
+  uint16_t* bf16 = nullptr;
+  explicit Floats(const at::Tensor& t) {
+    if (!t.defined()) return;
+    TERSE_CHECK(t.is_contiguous(), "contiguous");
+    if (t.scalar_type() == at::kFloat)
+      f32 = data_or_null<float>(t);
+    else if (t.scalar_type() == at::kBFloat16)
+      bf16 = data_or_null<uint16_t>(t);
+    else
+      TERSE_CHECK(false, "fp32 or bf16, not {}", c10::toString(t.scalar_type()));
+  }
+  Floats from(int64_t element) const {
+    Floats moved = *this;
+    if (f32) moved.f32 += element;
+    if (bf16) moved.bf16 += element;
+    return moved;
+  }
+};
+
+RowsIn rows_in(const at::Tensor& t) {
+  TERSE_CHECK(t.is_contiguous(), "contiguous");
+  RowsIn in{.rows = rows_of(t), .columns = columns_of(t)};
+  if (t.scalar_type() == at::kFloat)
+    in.f32 = t.const_data_ptr<float>();
+  else
+    in.bf16 = static_cast<const uint16_t*>(t.const_data_ptr());
+  TERSE_CHECK(in.f32 || t.scalar_type() == at::kBFloat16, "fp32 or bf16, not {}",
+              c10::toString(t.scalar_type()));
+  return in;
+}
+
+RowsIn part(const RowsIn& in, int64_t begin, int64_t end) {
+  RowsIn some = in;
+  const int64_t skip = begin * in.columns;
+  if (in.f32) some.f32 += skip;
+  if (in.bf16) some.bf16 += skip;
+  some.rows = end - begin;
+  return some;
+}
+
+template <typename Body>
+void each_rows(int64_t rows, int64_t columns, const Body& body) {
+  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(columns, 1));
+  at::parallel_for(0, rows, grain, body);
+}
+
+template <typename T>
+T* offset(T* p, int64_t by) {
+  return p ? p + by : nullptr;
+}
+
+}  // namespace
+
+void quantize_tensor(const Quantizer& quantizer, const at::Tensor& in, const QuantizedTensor& out) {
+  const RowsIn source = rows_in(in);
+  const Floats decoded(out.decoded);
+  RowsOut to{.codes = data_or_null<int8_t>(out.codes),
+             .scales = data_or_null<float>(out.scales),
+             .f32 = decoded.f32,
+             .bf16 = decoded.bf16,
+             .mask = data_or_null<uint8_t>(out.mask)};
+  if (in.is_cuda()) return gpu::quantize_rows(quantizer, source, to, gpu::stream_of(in));
+  const int64_t columns = source.columns, group = quantizer.grid.format.group;
+  const int64_t groups = group == 0 ? 1 : columns / group;
+  each_rows(source.rows, columns, [&](int64_t begin, int64_t end) {
+    const int64_t skip = begin * columns;
+    quantize_rows(quantizer.grid, quantizer.estimator, part(source, begin, end),
+                  {.codes = offset(to.codes, skip),
+                   .scales = offset(to.scales, begin * groups),
+                   .f32 = offset(to.f32, skip),
+                   .bf16 = offset(to.bf16, skip),
+                   .mask = offset(to.mask, begin * mask_stride(columns))});
+  });
+}
+
+void decode_tensor(const CodeFormat& format, const at::Tensor& codes, const at::Tensor& scales,
+                   const at::Tensor& out) {
+  const Floats to(out);
+  const CodedRows in{.codes = codes.const_data_ptr<int8_t>(),
+                     .scales = scales.const_data_ptr<float>(),
+                     .rows = rows_of(codes),
+                     .columns = columns_of(codes),
+                     .group = format.group,
+                     .offset = format.offset};
+  if (codes.is_cuda()) return gpu::decode_rows(in, to.f32, to.bf16, gpu::stream_of(codes));
+  const int64_t groups = format.group == 0 ? 1 : in.columns / format.group;
+  each_rows(in.rows, in.columns, [&](int64_t begin, int64_t end) {
+    CodedRows some = in;
+    some.codes += begin * in.columns;
+    some.scales += begin * groups;
+    some.rows = end - begin;
+    const Floats there = to.from(begin * in.columns);
+    decode_rows(some, there.f32, there.bf16);
+  });
+}
+
+void rotate_tensor(const at::Tensor& in, const at::Tensor& mask, int64_t hadamard,
+                   const at::Tensor& out) {
+  const RowsIn source = rows_in(in);
+  const Floats to(out);
+  const uint8_t* bits = mask.defined() ? mask.const_data_ptr<uint8_t>() : nullptr;
+  if (in.is_cuda())
+    return gpu::rotate_rows(source, bits, hadamard, to.f32, to.bf16, gpu::stream_of(in));
+  each_rows(source.rows, source.columns, [&](int64_t begin, int64_t end) {
+    const Floats there = to.from(begin * source.columns);
+    rotate_rows(part(source, begin, end), offset(bits, begin * mask_stride(source.columns)),
+                hadamard, there.f32, there.bf16);
+  });
+}
+
+}  // namespace terse

@@ -1,0 +1,27 @@
+// The kernels of qat/quantize.h on tensors: split among threads, CPU or CUDA by the tensor's
+// device. Tensors are contiguous [rows, columns]; undefined outputs are not written.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include "qat/plan.h"
+#include "qat/quantize.h"
+
+namespace terse {
+
+struct QuantizedTensor {
+  at::Tensor codes;    // int8 [rows, columns]
+  at::Tensor scales;   // fp32 [rows, groups]
+  at::Tensor mask;     // bytes [rows, mask_stride(columns)]
+  at::Tensor decoded;  // fp32 or bf16 [rows, columns], in the stored space
+};
+
+// `in` is fp32 or bf16. On CUDA: the group must be a row or a power of two up to 1024, the rotation
+// block at most 1024; Error(usage) otherwise or where the build has no CUDA kernels.
+void quantize_tensor(const Quantizer& quantizer, const at::Tensor& in, const QuantizedTensor& out);
+void decode_tensor(const CodeFormat& format, const at::Tensor& codes, const at::Tensor& scales,
+                   const at::Tensor& out);
+// out = rotate(mask .* in); out is fp32 or bf16; an undefined mask is all ones.
+void rotate_tensor(const at::Tensor& in, const at::Tensor& mask, int64_t hadamard,
+                   const at::Tensor& out);
+
+}  // namespace terse

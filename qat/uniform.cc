@@ -1,0 +1,94 @@
+#include "base/error.h"
+#include "qat/representation.h"
+#include "qat/tensors.h"
+
+namespace terse {
+namespace {
+
+class Uniform final : public Representation {
+ public:
+  Uniform(std::string name, const Quantizer& quantizer)
+      : name_(std::move(name)), quantizer_(quantizer) {}
+
+  int64_t hadamard() const override { return quantizer_.grid.format.hadamard; }
+
+  void encode(const at::Tensor& weight, const at::Tensor& decoded) override {
+    reserve(weight.size(0), weight.size(1), weight.device());
+    QuantizedTensor out{codes_, scales_, mask_, decoded};
+    quantize_tensor(quantizer_, weight, out);
+    if (!at::isfinite(scales_).all().item<bool>())
+      fail(ExitCode::non_finite,
+           "the weight of layer '{}' holds NaN, infinity or a value too large for its scale type",
+           name_);
+  }
+
+  void adopt(const Codes& given, const at::Tensor& decoded) override {
+    given.validate(name_);
+    const CodeFormat& format = quantizer_.grid.format;
+    if (!(given.format == format))
+      fail(ExitCode::invalid_file, "layer '{}' runs on codes '{}', the given ones are '{}'", name_,
+           to_string(format), to_string(given.format));
+    if (decoded.size(0) != given.rows || decoded.size(1) != given.columns)
+      fail(ExitCode::invalid_file, "layer '{}' is {} x {}, the given codes are {} x {}", name_,
+           decoded.size(0), decoded.size(1), given.rows, given.columns);
+    reserve(given.rows, given.columns, at::kCPU);
+    std::copy(given.codes.begin(), given.codes.end(), codes_.data_ptr<int8_t>());
+    std::copy(given.scales.begin(), given.scales.end(), scales_.data_ptr<float>());
+    mask_ = at::Tensor();
+    codes_ = codes_.to(decoded.device());
+    scales_ = scales_.to(decoded.device());
+    decode_tensor(format, codes_, scales_, decoded);
+  }
+
+  at::Tensor decode() const override {
+    at::Tensor out = at::empty(codes_.sizes(), codes_.options().dtype(at::kFloat));
+    decode_tensor(quantizer_.grid.format, codes_, scales_, out);
+    return out;
+  }
+
+  Codes codes() const override {
+    const at::Tensor codes = codes_.cpu(), scales = scales_.cpu();
+    Codes result;
+    result.format = quantizer_.grid.format;
+    result.rows = codes.size(0);
+    result.columns = codes.size(1);
+    const int8_t* c = codes.const_data_ptr<int8_t>();
+    const float* s = scales.const_data_ptr<float>();
+    result.codes.assign(c, c + codes.numel());
+    result.scales.assign(s, s + scales.numel());
+    return result;
+  }
+
+  RepresentationGradients backward(const at::Tensor& d_decoded) override {
+    at::Tensor out = at::empty(d_decoded.sizes(), d_decoded.options().dtype(at::kFloat));
+    rotate_tensor(d_decoded, mask_, hadamard(), out);
+    return {out, {}};
+  }
+
+ private:
+  void reserve(int64_t rows, int64_t columns, at::Device device) {
+    const int64_t group = quantizer_.grid.format.group;
+    const at::TensorOptions on = at::TensorOptions().device(device);
+    if (codes_.defined() && codes_.size(0) == rows && codes_.size(1) == columns &&
+        codes_.device() == device && (mask_.defined() || !quantizer_.estimator.masks()))
+      return;
+    codes_ = at::empty({rows, columns}, on.dtype(at::kChar));
+    scales_ = at::empty({rows, group == 0 ? 1 : columns / group}, on.dtype(at::kFloat));
+    if (quantizer_.estimator.masks())
+      mask_ = at::empty({rows, mask_stride(columns)}, on.dtype(at::kByte));
+  }
+
+  std::string name_;
+  Quantizer quantizer_;
+  at::Tensor codes_;   // int8 [out, in]
+  at::Tensor scales_;  // fp32 [out, groups]
+  at::Tensor mask_;    // 1 bit an element; undefined = all ones
+};
+
+}  // namespace
+
+std::unique_ptr<Representation> make_uniform(std::string name, const Quantizer& quantizer) {
+  return std::make_unique<Uniform>(std::move(name), quantizer);
+}
+
+}  // namespace terse
