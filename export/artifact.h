@@ -1,0 +1,107 @@
+// Artifact: a trained model as a file writer sees it, and as it is read back from a file.
+//
+// Weights carry Hugging Face's names, one a matrix (q_proj, k_proj, ...: packed projections are
+// split by whoever fills this, with Codes::row_slice) and are made on demand, so that writing needs
+// memory for one tensor. All data is what the forward pass multiplied with: dense weights in the
+// compute type, compressed ones as the Codes of the final checkpoint.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/tensor_view.h"
+#include "export/byte_source.h"
+#include "export/safetensors.h"
+#include "qat/codes.h"
+
+namespace terse {
+
+struct LlamaShape {
+  int64_t layers = 0;
+  int64_t width = 0;
+  int64_t heads = 0;
+  int64_t kv_heads = 0;  // never 0
+  int64_t hidden = 0;
+  int64_t context = 0;
+  int64_t vocab = 0;
+  bool tie = false;  // the output uses the embedding: there is no lm_head weight
+  double rope_theta = 10000.0;
+  double norm_eps = 1e-5;
+  int64_t head_size() const { return width / heads; }
+  bool operator==(const LlamaShape&) const = default;
+};
+
+// llama.cpp's numbering.
+enum class PieceType : int32_t {
+  normal = 1,
+  unknown = 2,
+  control = 3,
+  user = 4,
+  unused = 5,
+  byte = 6
+};
+
+struct TokenPiece {
+  std::string text;  // as sentencepiece has it (spaces are U+2581); bytes as "<0x0A>"
+  float score = 0.0f;
+  PieceType type = PieceType::normal;
+  bool operator==(const TokenPiece&) const = default;
+};
+
+// A sentencepiece BPE model. Without pieces the file gets no tokenizer (ids in, ids out).
+struct TokenizerData {
+  std::vector<TokenPiece> pieces;                  // by id; `vocab` of them
+  int64_t bos = -1, eos = -1, unk = -1, pad = -1;  // -1: none
+  bool add_bos = true;
+  bool add_space_prefix = true;  // sentencepiece's add_dummy_prefix
+  std::string model;             // the bytes of tokenizer.model; empty where it is not known
+};
+
+struct ArtifactWeight {
+  std::string name;            // "model.layers.0.self_attn.q_proj.weight"
+  std::vector<int64_t> shape;  // [rows, columns], or [n]
+  // Exactly one of the two kinds:
+  // dense: `bytes` in `dtype` (f32, f16 or bf16), row-major;
+  DType dtype = DType::f32;
+  ByteSource bytes;
+  // compressed: `codes` makes the Codes, whose format is known beforehand.
+  std::optional<CodeFormat> format;
+  std::function<Codes()> codes;
+
+  bool compressed() const { return format.has_value(); }
+};
+
+struct Artifact {
+  LlamaShape shape;
+  TokenizerData tokenizer;
+  std::vector<ArtifactWeight> weights;  // in forward order; names unique
+  int64_t act_bits = 16;                // what the forward rounded activations to (16 = not at all)
+  Metadata metadata;                    // recipe, run, method: written into every file
+  std::shared_ptr<const void> keep;     // whatever the sources read from
+
+  // Error(usage) naming the name if it is missing.
+  const ArtifactWeight& weight(std::string_view name) const;
+  // The tensors of this shape, each present once with its shape; Error(invalid_file) otherwise.
+  void validate() const;
+};
+
+// The fp32 values that the forward multiplied with, in the stored (rotated) space: decoded codes,
+// or the dense data widened. Memory: numel floats.
+std::vector<float> effective_values(const ArtifactWeight& weight);
+
+// Names and shapes that a Llama of this shape has, in forward order.
+struct WeightName {
+  std::string name;
+  std::vector<int64_t> shape;
+};
+std::vector<WeightName> llama_weight_names(const LlamaShape& shape);
+
+// A dense weight over memory that outlives it; a compressed weight that shares `codes`.
+ArtifactWeight dense_weight(std::string name, TensorView view);
+ArtifactWeight compressed_weight(std::string name, std::shared_ptr<const Codes> codes);
+
+}  // namespace terse
