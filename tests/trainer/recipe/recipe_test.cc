@@ -1,0 +1,163 @@
+#include "trainer/recipe/recipe.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace terse {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+std::string message_of(std::string_view text, const std::vector<std::string>& sets = {}) {
+  try {
+    parse_recipe(text, "r.toml", sets);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Recipe, EmptyRecipeHasOnlyDefaultsAndIsValid) {
+  const Recipe recipe = parse_recipe("", "r.toml");
+  EXPECT_EQ(recipe.model.width, 256);
+  EXPECT_EQ(recipe.tables.size(), 8u);
+}
+
+TEST(Recipe, ReadsEachTableIntoItsComponent) {
+  const Recipe recipe = parse_recipe(
+      "[model]\nlayers = 2\n[data]\ntext = \"a.txt\"\n[train]\nsteps = 7\n[optim]\nname = "
+      "\"onebit_adam\"\nwarmup = 2\nfreeze = 3\n[exchange]\ncodec = \"onebit\"\n[qat]\ntarget = "
+      "\"gguf:q4_0\"\n[checkpoint]\nkeep = 9\n[export]\nformat = \"gguf\"\n",
+      "r.toml", {"optim.lr=0.25"});
+  EXPECT_EQ(recipe.model.layers, 2);
+  EXPECT_THAT(recipe.data.text, testing::ElementsAre("a.txt"));
+  EXPECT_EQ(recipe.train.steps, 7);
+  EXPECT_EQ(recipe.optim.name, "onebit_adam");
+  EXPECT_EQ(recipe.optim.lr, 0.25);
+  EXPECT_EQ(recipe.exchange.codec, "onebit");
+  EXPECT_EQ(recipe.qat.target, "gguf:q4_0");
+  EXPECT_EQ(recipe.checkpoint.keep, 9);
+  EXPECT_EQ(recipe.export_.format, "gguf");
+}
+
+TEST(Recipe, EveryKindOfFaultIsReportedInOneGo) {
+  const std::string message = message_of(
+      "[model]\n"
+      "widht = 256\n"       // unknown key
+      "heads = \"four\"\n"  // wrong type
+      "[train]\n"
+      "steps = 0\n"            // out of bounds
+      "batch_tokens = 1000\n"  // no multiple of the context
+      "seed = 1\n"
+      "seed = 2\n"  // duplicate
+      "[optim]\n"
+      "name = \"adam\"\n"  // bad choice
+      "betas = [0.9]\n"    // a component's own check
+      "[exchnage]\n",      // unknown table
+      {"qat.target=gguf:q4_1"});
+  EXPECT_THAT(message, HasSubstr("r.toml: 9 problems in the recipe\n"));
+  EXPECT_THAT(message,
+              HasSubstr("r.toml:2:1: unknown key 'widht' in [model]; did you mean 'width'?"));
+  EXPECT_THAT(message, HasSubstr("r.toml:3:1: [model] heads: expected an integer, found a text"));
+  EXPECT_THAT(message, HasSubstr("r.toml:5:1: [train] steps: 0 is out of bounds"));
+  EXPECT_THAT(message, HasSubstr("r.toml:6:1: [train] batch_tokens: 1000 is not a multiple of "
+                                 "[model] context = 256; the nearest are 768 and 1024"));
+  EXPECT_THAT(message, HasSubstr("r.toml:8:1: duplicate key or table 'seed'"));
+  EXPECT_THAT(message, HasSubstr("r.toml:10:1: [optim] name: 'adam' is none of"));
+  EXPECT_THAT(message, HasSubstr("did you mean 'adamw'?"));
+  EXPECT_THAT(message, HasSubstr("r.toml:11:1: [optim] betas: needs two numbers"));
+  EXPECT_THAT(message,
+              HasSubstr("r.toml:12:1: unknown table [exchnage]; did you mean 'exchange'?"));
+  EXPECT_THAT(message, HasSubstr("--set qat.target: [qat] target: 'gguf:q4_1' is none of"));
+}
+
+TEST(Recipe, ChecksAcrossTables) {
+  EXPECT_THAT(message_of("[model]\nwidth = 250\nheads = 4\n"),
+              HasSubstr("r.toml:2:1: [model] width"));
+  EXPECT_THAT(message_of("[train]\nmicro_tokens = 100\n"), HasSubstr("[train] micro_tokens: 100"));
+  EXPECT_THAT(message_of("[train]\nsteps = 50\n[optim]\nwarmup = 50\n"), HasSubstr("r.toml:4:1"));
+  EXPECT_THAT(
+      message_of("[train]\nsteps = 50\n[optim]\nname = \"onebit_adam\"\nwarmup = 5\nfreeze = "
+                 "60\n[exchange]\ncodec = \"onebit\"\n"),
+      HasSubstr("nothing would be compressed"));
+  EXPECT_THAT(message_of("[model]\nhidden = 700\n[qat]\ntarget = \"gguf:q4_0\"\n"),
+              AllOf(HasSubstr("r.toml:4:1: [qat] target"), HasSubstr("down_proj")));
+}
+
+TEST(Recipe, ResolvedRecipeReadsBackIntoTheSame) {
+  const Recipe first = parse_recipe(
+      "[train]\nsteps = 77\nclip = 0.1\n[data]\ntext = [\"a \\\"b\\\".txt\", \"c\"]\n[optim]\nlr = "
+      "3.3e-4\n",
+      "r.toml", {"model.width=512", "qat.ignore=[\"lm_head\"]"});
+  const std::string resolved = first.resolved();
+  EXPECT_THAT(resolved, HasSubstr("# flag, default 256"));
+  EXPECT_THAT(resolved, HasSubstr("# file, default 1000"));
+  EXPECT_THAT(resolved, HasSubstr("# default\n"));
+  const Recipe second = parse_recipe(resolved, "recipe.resolved.toml");
+  EXPECT_EQ(second.hash(), first.hash());
+  EXPECT_EQ(second.data.text, first.data.text);
+  EXPECT_EQ(second.optim.lr, first.optim.lr);
+  EXPECT_EQ(second.model.width, 512);
+  ASSERT_EQ(second.tables.size(), first.tables.size());
+  for (size_t t = 0; t < first.tables.size(); ++t)
+    for (size_t k = 0; k < first.tables[t].keys.size(); ++k)
+      EXPECT_EQ(second.tables[t].keys[k].value, first.tables[t].keys[k].value);
+}
+
+TEST(Recipe, HashSeesEveryValueButNotItsOrigin) {
+  const uint64_t hash = parse_recipe("", "r.toml").hash();
+  EXPECT_EQ(parse_recipe("[train]\nsteps = 1000\n", "other.toml").hash(), hash);
+  EXPECT_EQ(parse_recipe("", "r.toml", {"train.steps=1000"}).hash(), hash);
+  EXPECT_NE(parse_recipe("", "r.toml", {"train.steps=1001"}).hash(), hash);
+  EXPECT_NE(parse_recipe("", "r.toml", {"export.path=x"}).hash(), hash);
+}
+
+TEST(Recipe, ManualNamesEveryKeyWithItsDefault) {
+  const std::string manual = recipe_manual();
+  const Recipe defaults = parse_recipe("", "r.toml");
+  for (const BoundTable& table : defaults.tables) {
+    EXPECT_THAT(manual, HasSubstr("[" + table.name + "]"));
+    for (const BoundKey& key : table.keys) {
+      EXPECT_THAT(manual, HasSubstr(key.name + " = " + key.standard));
+      EXPECT_THAT(manual, HasSubstr(key.doc));
+      EXPECT_FALSE(key.doc.empty()) << key.name;
+    }
+  }
+}
+
+TEST(Recipe, DocumentedKeysAreTheKeysThatExist) {
+  const std::string page = read_text(TERSE_SOURCE_DIR "/docs/recipe.md");
+  for (const BoundTable& table : parse_recipe("", "r.toml").tables)
+    for (const BoundKey& key : table.keys)
+      EXPECT_THAT(page, HasSubstr("| `" + key.name + "` |")) << "[" << table.name << "]";
+}
+
+TEST(Recipe, MissingFileIsAUsageError) {
+  try {
+    load_recipe("/nonexistent/recipe.toml");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_THAT(error.what(), HasSubstr("/nonexistent/recipe.toml: no such recipe"));
+  }
+}
+
+TEST(Recipe, EveryExampleIsValid) {
+  int count = 0;
+  for (const auto& file : std::filesystem::directory_iterator(TERSE_SOURCE_DIR "/examples")) {
+    if (file.path().extension() != ".toml") continue;
+    ++count;
+    EXPECT_NO_THROW(load_recipe(file.path().string())) << file.path();
+  }
+  EXPECT_GE(count, 3);
+}
+
+}  // namespace
+}  // namespace terse

@@ -1,0 +1,61 @@
+#include "trainer/recipe/cross_checks.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "qat/plan.h"
+
+namespace terse {
+namespace {
+
+void check_batch(const Recipe& recipe, Keys& keys) {
+  const int64_t context = recipe.model.context;
+  const auto multiple = [&](const char* key, int64_t tokens) {
+    if (tokens % context != 0)
+      keys.problem(key,
+                   fmt::format("{} is not a multiple of [model] context = {}; the nearest are "
+                               "{} and {}",
+                               tokens, context, std::max(tokens / context, int64_t{1}) * context,
+                               (tokens / context + 1) * context));
+  };
+  multiple("batch_tokens", recipe.train.batch_tokens);
+  multiple("micro_tokens", recipe.train.micro_tokens);
+}
+
+void check_steps(const Recipe& recipe, Keys& keys) {
+  const int64_t steps = recipe.train.steps;
+  if (recipe.optim.warmup >= steps)
+    keys.problem("warmup", fmt::format("{} steps are not fewer than [train] steps = {}",
+                                       recipe.optim.warmup, steps));
+  const bool compresses = recipe.optim.name == "onebit_adam" && recipe.exchange.compressed();
+  if (compresses && recipe.optim.freeze >= steps)
+    keys.problem("freeze", fmt::format("compression would begin after step {}, but [train] steps = "
+                                       "{}: nothing would be compressed",
+                                       recipe.optim.freeze, steps));
+}
+
+// Whether the grid and the rotation fit the layers' inputs.
+void check_layers(const Recipe& recipe, Keys& keys) {
+  if (!recipe.qat.enabled()) return;
+  const std::pair<const char*, int64_t> layers[] = {
+      {"model.layers.0.self_attn.qkv_proj.weight", recipe.model.width},
+      {"model.layers.0.mlp.down_proj.weight", recipe.model.hidden},
+  };
+  for (const auto& [name, columns] : layers) {
+    try {
+      plan_layer(recipe.qat, name, columns);
+    } catch (const Error& error) {
+      keys.problem("target", error.what());
+    }
+  }
+}
+
+}  // namespace
+
+void check_together(const Recipe& recipe, const KeysOf& keys) {
+  check_batch(recipe, keys("train"));
+  check_steps(recipe, keys("optim"));
+  check_layers(recipe, keys("qat"));
+}
+
+}  // namespace terse
