@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -83,8 +84,7 @@ struct Artifact {
   Metadata metadata;                    // recipe, run, method: written into every file
   std::shared_ptr<const void> keep;     // whatever the sources read from
 
-  // Error(usage) naming the name if it is missing.
-  const ArtifactWeight& weight(std::string_view name) const;
+  const ArtifactWeight& weight(std::string_view name) const;  // missing: Error(usage)
   // The tensors of this shape, each present once with its shape; Error(invalid_file) otherwise.
   void validate() const;
 };
@@ -92,6 +92,9 @@ struct Artifact {
 // The fp32 values that the forward multiplied with, in the stored (rotated) space: decoded codes,
 // or the dense data widened. Memory: numel floats.
 std::vector<float> effective_values(const ArtifactWeight& weight);
+
+// Widens f32, f16 or bf16 data to fp32, exactly.
+void widen_to_float(DType dtype, std::span<const std::byte> bytes, float* out);
 
 // Names and shapes that a Llama of this shape has, in forward order.
 struct WeightName {

@@ -119,7 +119,8 @@ std::optional<Codes> gguf_codes(const GgufTensor& tensor) {
     info->split(tensor.data.data() + static_cast<int64_t>(b) * info->bytes,
                 codes.codes.data() + static_cast<int64_t>(b) * info->block, &codes.scales[b]);
   // ggml's own 8-bit encoder, as ours, never makes -128, though the type can hold it.
-  const bool has_least = std::find(codes.codes.begin(), codes.codes.end(), -128) != codes.codes.end();
+  const bool has_least =
+      std::find(codes.codes.begin(), codes.codes.end(), -128) != codes.codes.end();
   if (info->type == 8 && !has_least) codes.format.code_min = -127;
   return codes;
 }

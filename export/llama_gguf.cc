@@ -1,0 +1,225 @@
+#include "export/llama_gguf.h"
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+#include "export/gguf.h"
+
+namespace terse {
+namespace {
+
+// Hugging Face's name within a layer -> llama.cpp's.
+const std::map<std::string_view, std::string_view>& layer_names() {
+  static const std::map<std::string_view, std::string_view> names = {
+      {"input_layernorm", "attn_norm"},    {"self_attn.q_proj", "attn_q"},
+      {"self_attn.k_proj", "attn_k"},      {"self_attn.v_proj", "attn_v"},
+      {"self_attn.o_proj", "attn_output"}, {"post_attention_layernorm", "ffn_norm"},
+      {"mlp.gate_proj", "ffn_gate"},       {"mlp.up_proj", "ffn_up"},
+      {"mlp.down_proj", "ffn_down"},
+  };
+  return names;
+}
+
+std::string gguf_name(const std::string& name) {
+  if (name == "model.embed_tokens.weight") return "token_embd.weight";
+  if (name == "model.norm.weight") return "output_norm.weight";
+  if (name == "lm_head.weight") return "output.weight";
+  constexpr std::string_view kPrefix = "model.layers.", kSuffix = ".weight";
+  const size_t dot = name.find('.', kPrefix.size());
+  TERSE_CHECK(name.starts_with(kPrefix) && name.ends_with(kSuffix) && dot != name.npos, "{}", name);
+  const std::string_view rest(name.data() + dot + 1, name.size() - dot - 1 - kSuffix.size());
+  return fmt::format("blk.{}.{}.weight", name.substr(kPrefix.size(), dot - kPrefix.size()),
+                     layer_names().at(rest));
+}
+
+// Stored row -> row of the weight.
+std::function<int64_t(int64_t)> row_order(const std::string& name, const LlamaShape& shape) {
+  const bool rotary = name.find(".q_proj.") != name.npos || name.find(".k_proj.") != name.npos;
+  if (!rotary) return [](int64_t row) { return row; };
+  return [d = shape.head_size()](int64_t row) {
+    const int64_t head = row / d, within = row % d;
+    return head * d + within % 2 * (d / 2) + within / 2;
+  };
+}
+
+// Dense rows in stored order, widened where the file's type is wider. Memory: the tensor.
+ByteSource dense_source(const ArtifactWeight& weight, const GgufPacking& packing,
+                        std::function<int64_t(int64_t)> row_of) {
+  return [&weight, &packing, row_of](const ByteSink& sink) {
+    const bool widen = packing.type == GgufType::f32 && weight.dtype != DType::f32;
+    if (weight.shape.size() == 1 && !widen) return weight.bytes(sink);
+    std::vector<std::byte> all;
+    weight.bytes([&](auto piece) { all.insert(all.end(), piece.begin(), piece.end()); });
+    const int64_t rows = weight.shape.size() == 1 ? 1 : weight.shape[0];
+    const size_t row_bytes = all.size() / static_cast<size_t>(rows);
+    std::vector<float> wide(row_bytes / static_cast<size_t>(dtype_size(weight.dtype)));
+    for (int64_t r = 0; r < rows; ++r) {
+      const int64_t from = rows == 1 ? 0 : row_of(r);
+      const auto row = std::span(all).subspan(static_cast<size_t>(from) * row_bytes, row_bytes);
+      if (widen) widen_to_float(weight.dtype, row, wide.data());
+      sink(widen ? std::as_bytes(std::span(wide)) : std::span<const std::byte>(row));
+    }
+  };
+}
+
+ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing,
+                        std::function<int64_t(int64_t)> row_of) {
+  return [&weight, &packing, row_of](const ByteSink& sink) {
+    const Codes codes = weight.codes();
+    if (packing.pack != nullptr) return gguf_pack_codes(codes, packing, weight.name, row_of, sink);
+    std::vector<float> values(codes.codes.size());
+    codes.decode(values.data());
+    for (int64_t r = 0; r < codes.rows; ++r)
+      sink(bytes_of(values.data() + row_of(r) * codes.columns, codes.columns));
+  };
+}
+
+GgufItem make_item(const ArtifactWeight& weight, const LlamaShape& shape, const std::string& type) {
+  const GgufPacking& packing = choose_packing(weight, type);
+  const auto row_of = row_order(weight.name, shape);
+  return {gguf_name(weight.name), weight.shape, packing.type,
+          weight.compressed() ? codes_source(weight, packing, row_of)
+                              : dense_source(weight, packing, row_of)};
+}
+
+uint32_t file_type(const Artifact& artifact, const std::string& type) {
+  std::map<uint32_t, int64_t> elements;
+  for (const ArtifactWeight& weight : artifact.weights)
+    if (weight.shape.size() == 2)
+      elements[choose_packing(weight, type).file_type] += weight.shape[0] * weight.shape[1];
+  const auto most = std::max_element(elements.begin(), elements.end(),
+                                     [](auto& a, auto& b) { return a.second < b.second; });
+  return most->first;
+}
+
+void add_shape(GgufMetadata& out, const LlamaShape& s) {
+  const auto put = [&](const char* key, int64_t value) {
+    out.emplace_back(fmt::format("llama.{}", key), static_cast<uint32_t>(value));
+  };
+  put("block_count", s.layers);
+  put("context_length", s.context);
+  put("embedding_length", s.width);
+  put("feed_forward_length", s.hidden);
+  put("attention.head_count", s.heads);
+  put("attention.head_count_kv", s.kv_heads);
+  put("rope.dimension_count", s.head_size());
+  put("vocab_size", s.vocab);
+  out.emplace_back("llama.attention.layer_norm_rms_epsilon", static_cast<float>(s.norm_eps));
+  out.emplace_back("llama.rope.freq_base", static_cast<float>(s.rope_theta));
+}
+
+void add_tokenizer(GgufMetadata& out, const TokenizerData& tokenizer) {
+  const auto put = [&](const char* key, GgufValue value) {
+    out.emplace_back(fmt::format("tokenizer.ggml.{}", key), std::move(value));
+  };
+  if (tokenizer.pieces.empty()) return put("model", std::string("none"));
+  std::vector<std::string> texts;
+  std::vector<float> scores;
+  std::vector<int32_t> types;
+  for (const TokenPiece& piece : tokenizer.pieces) {
+    texts.push_back(piece.text);
+    scores.push_back(piece.score);
+    types.push_back(static_cast<int32_t>(piece.type));
+  }
+  put("model", std::string("llama"));
+  put("pre", std::string("default"));
+  put("tokens", GgufArray(std::move(texts)));
+  put("scores", GgufArray(std::move(scores)));
+  put("token_type", GgufArray(std::move(types)));
+  const auto put_id = [&](const char* key, int64_t id) {
+    if (id >= 0) put(key, static_cast<uint32_t>(id));
+  };
+  put_id("bos_token_id", tokenizer.bos);
+  put_id("eos_token_id", tokenizer.eos);
+  put_id("unknown_token_id", tokenizer.unk);
+  put_id("padding_token_id", tokenizer.pad);
+  put("add_bos_token", tokenizer.add_bos);
+  put("add_eos_token", false);
+  put("add_space_prefix", tokenizer.add_space_prefix);
+}
+
+GgufMetadata make_metadata(const Artifact& artifact, const std::string& type) {
+  const auto name = artifact.metadata.find("name");
+  GgufMetadata out = {
+      {"general.architecture", std::string("llama")},
+      {"general.name", name == artifact.metadata.end() ? std::string("terse") : name->second},
+      {"general.file_type", file_type(artifact, type)},
+      {"general.quantization_version", uint32_t{2}},
+      {"general.alignment", uint32_t{32}},
+  };
+  add_shape(out, artifact.shape);
+  add_tokenizer(out, artifact.tokenizer);
+  out.emplace_back("terse.act_bits", static_cast<uint32_t>(artifact.act_bits));
+  for (const auto& [key, value] : artifact.metadata) out.emplace_back("terse." + key, value);
+  return out;
+}
+
+[[noreturn]] void refuse(const ArtifactWeight& weight, const std::string& type,
+                         const std::string& reason) {
+  fail(ExitCode::usage, "{} cannot be stored as {} without change: {}", weight.name,
+       type.empty() ? "gguf" : "gguf:" + type, reason);
+}
+
+Fit fit_of(const ArtifactWeight& weight, const GgufPacking& packing) {
+  Fit fit =
+      weight.compressed() ? gguf_fit(*weight.format, packing) : gguf_fit(weight.dtype, packing);
+  if (fit.verdict != Verdict::impossible && weight.shape.back() % packing.block != 0)
+    fit = {Verdict::impossible,
+           fmt::format("its {} columns are no multiple of {}", weight.shape.back(), packing.block),
+           1, 0};
+  return fit;
+}
+
+const GgufPacking& smallest_exact(const ArtifactWeight& weight, const std::string& type) {
+  std::string reason;
+  for (const GgufPacking& packing : gguf_packings()) {
+    const Fit fit = fit_of(weight, packing);
+    if (fit.verdict != Verdict::impossible) return packing;
+    if (reason.empty() && (packing.pack != nullptr) == weight.compressed()) reason = fit.reason;
+  }
+  refuse(weight, type, reason);
+}
+
+}  // namespace
+
+const GgufPacking& choose_packing(const ArtifactWeight& weight, const std::string& type) {
+  if (weight.shape.size() == 1) return gguf_packing(GgufType::f32);
+  if (type.empty()) return smallest_exact(weight, type);
+  for (const GgufPacking& packing : gguf_packings()) {
+    if (packing.name != type) continue;
+    // A type for codes says nothing of the weights that have none: embedding, ignored layers.
+    if (packing.pack != nullptr && !weight.compressed()) return smallest_exact(weight, type);
+    const Fit fit = fit_of(weight, packing);
+    if (fit.verdict == Verdict::impossible) refuse(weight, type, fit.reason);
+    return packing;
+  }
+  fail(ExitCode::usage, "gguf has no type \"{}\"", type);
+}
+
+void check_gguf(const Artifact& artifact, const std::string& type) {
+  bool compressed = false, wants_codes = false;
+  for (const GgufPacking& packing : gguf_packings())
+    wants_codes |= packing.name == type && packing.pack != nullptr;
+  for (const ArtifactWeight& weight : artifact.weights) {
+    compressed |= weight.compressed();
+    choose_packing(weight, type);
+  }
+  if (wants_codes && !compressed)
+    fail(ExitCode::usage,
+         "gguf:{} needs codes, but this model was trained without; quantizing it now would change "
+         "it. Export gguf, or train with [qat] target = \"gguf:{}\"",
+         type, type);
+}
+
+void write_gguf(FileSystem& fs, const Artifact& artifact, const std::string& type,
+                const std::string& path) {
+  artifact.validate();
+  check_gguf(artifact, type);
+  std::vector<GgufItem> items;
+  for (const ArtifactWeight& weight : artifact.weights)
+    items.push_back(make_item(weight, artifact.shape, type));
+  write_gguf_file(fs, path, make_metadata(artifact, type), items);
+}
+
+}  // namespace terse
