@@ -1,0 +1,163 @@
+#include "trainer/closing.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "base/error.h"
+#include "export/formats.h"
+#include "export/verify.h"
+#include "trainer/data/tokenizer.h"
+#include "trainer/packing.h"
+#include "trainer/snapshot.h"
+#include "trainer/telemetry/report.h"
+
+namespace terse {
+namespace {
+
+TokenizerData tokenizer_data(const Tokenizer& tokenizer) {
+  TokenizerData data;
+  for (const Tokenizer::Piece& piece : tokenizer.pieces())
+    data.pieces.push_back({piece.text, piece.score, static_cast<PieceType>(piece.type)});
+  data.bos = tokenizer.bos();
+  data.eos = tokenizer.eos();
+  data.unk = tokenizer.unknown();
+  data.model = tokenizer.model();
+  return data;
+}
+
+double stored_bits(const CodeFormat& format, int64_t columns) {
+  const double scale_bits = format.scale_type == ScaleType::f32 ? 32 : 16;
+  const auto group = static_cast<double>(format.group == 0 ? columns : format.group);
+  return format.bits + scale_bits / group;
+}
+
+// |weight - decoded| / |weight| over all elements.
+double relative_error(std::span<const float> weight, const std::vector<float>& decoded) {
+  double difference = 0, norm = 0;
+  for (size_t i = 0; i < weight.size(); ++i) {
+    const double d = double{weight[i]} - decoded[i];
+    difference += d * d;
+    norm += double{weight[i]} * weight[i];
+  }
+  return norm > 0 ? std::sqrt(difference / norm) : 0;
+}
+
+LayerRecord compressed_record(const Artifact& artifact, const std::vector<PackedPart>& parts,
+                              LayerRecord record, const StateReader& checkpoint) {
+  const CodeFormat format = *artifact.weight(parts.front().part).format;
+  record.representation = to_string(format);
+  record.bits = stored_bits(format, record.columns);
+  std::map<int, int64_t> histogram;
+  std::vector<float> decoded;
+  for (const PackedPart& part : parts) {
+    const Codes codes = artifact.weight(part.part).codes();
+    for (int8_t code : codes.codes) ++histogram[code];
+    const size_t at = decoded.size();
+    decoded.resize(at + codes.codes.size());
+    codes.decode(decoded.data() + at);
+  }
+  for (const auto& [code, count] : histogram) record.histogram.push_back({code, count});
+  if (format.hadamard == 0)  // otherwise the two live in different spaces
+    record.relative_error = relative_error(
+        checkpoint.tensor(Scope::shared, "model/" + record.name)->as<float>(), decoded);
+  return record;
+}
+
+template <typename Change>
+void change_results(const std::string& run, const Change& change) {
+  const std::string path = RunFiles{run}.results();
+  RunResults results = read_results(path);
+  change(results);
+  write_results(FileSystem::real(), path, results);
+}
+
+}  // namespace
+
+Artifact run_artifact(const std::string& run, const Recipe& recipe,
+                      const std::shared_ptr<Checkpoint>& checkpoint) {
+  const Tokenizer tokenizer = Tokenizer::load(tokenizer_path(run));
+  LlamaOptions options = recipe.model;
+  options.vocab = tokenizer.vocab();
+  Artifact artifact = artifact_of(checkpoint, options, compute_options(recipe.train, 0).type);
+  artifact.tokenizer = tokenizer_data(tokenizer);
+  artifact.act_bits = recipe.qat.enabled() ? recipe.qat.act_bits : 16;
+  artifact.metadata = {{"terse.run", run},
+                       {"terse.step", fmt::format("{}", checkpoint->step())},
+                       {"terse.target", recipe.qat.enabled() ? recipe.qat.target : "dense"},
+                       {"terse.optimizer", recipe.optim.name},
+                       {"terse.recipe", recipe.resolved()}};
+  return artifact;
+}
+
+EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
+                              Group group, const ComputeOptions& compute) {
+  const auto model = model_of(artifact, recipe.qat, compute);
+  const TokenShard valid(data.valid);
+  return evaluate_record(*model, valid, group, 0, data.begin);
+}
+
+std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateReader& checkpoint) {
+  std::vector<LayerRecord> records;
+  const LlamaOptions options = options_of(artifact.shape);
+  for (const WeightName& weight : packed_weights(options)) {
+    if (weight.shape.size() != 2) continue;
+    LayerRecord record;
+    record.name = weight.name;
+    record.rows = weight.shape[0];
+    record.columns = weight.shape[1];
+    const auto parts = parts_of(options, weight.name, record.rows);
+    const ArtifactWeight& first = artifact.weight(parts.front().part);
+    record.representation = std::string(dtype_name(first.dtype));
+    record.bits = static_cast<double>(8 * dtype_size(first.dtype));
+    records.push_back(first.compressed() ? compressed_record(artifact, parts, record, checkpoint)
+                                         : record);
+  }
+  return records;
+}
+
+ExportRecord export_and_verify(const Artifact& artifact, const std::string& format,
+                               const std::string& out) {
+  const ExportFormat resolved = resolve_format(format);
+  const ExportReport report = export_artifact(FileSystem::real(), artifact, resolved, out);
+  const VerifyResult verified = verify_artifact(artifact, out);
+  if (!verified.different.empty())
+    fail(ExitCode::invalid_file,
+         "{}: {} of {} tensors differ from the run, first {}: a defect of "
+         "the writer or of the disk; do not use this file",
+         out, verified.different.size(), verified.tensors, verified.different.front());
+  ExportRecord record;
+  record.format = resolved.name();
+  record.path = out;
+  record.bytes = report.bytes;
+  record.fp16_bytes = 2 * report.parameters;
+  record.bits_per_weight = report.bits_per_weight;
+  record.tensors = verified.tensors;
+  record.tensors_equal = verified.equal;
+  return record;
+}
+
+void add_result(const std::string& run, const EvalRecord& record) {
+  change_results(run, [&](RunResults& results) {
+    std::erase_if(results.evaluations,
+                  [&](const EvalRecord& old) { return old.name == record.name; });
+    results.evaluations.push_back(record);
+  });
+}
+
+void add_result(const std::string& run, const ExportRecord& record) {
+  change_results(run, [&](RunResults& results) {
+    std::erase_if(results.exports,
+                  [&](const ExportRecord& old) { return old.path == record.path; });
+    results.exports.push_back(record);
+  });
+}
+
+void write_report(const std::string& run) {
+  const RunFiles files{run};
+  write_atomically(FileSystem::real(), files.report(), render_report(files));
+}
+
+}  // namespace terse

@@ -1,0 +1,37 @@
+// What is done with a run once its weights are final: closing evaluation, layer table, export,
+// report. All of it starts from the final checkpoint, so that what is measured is what is served.
+#pragma once
+#include <memory>
+#include <string>
+
+#include "comm/group.h"
+#include "trainer/recipe/recipe.h"
+#include "trainer/run_directory.h"
+#include "trainer/session.h"
+#include "trainer/telemetry/results.h"
+
+namespace terse {
+
+// The run's model as an Artifact, tokenizer and metadata included.
+Artifact run_artifact(const std::string& run, const Recipe& recipe,
+                      const std::shared_ptr<Checkpoint>& checkpoint);
+
+// Collective: loss and perplexity of the checkpoint's Codes on all validation windows.
+EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
+                              Group group, const ComputeOptions& compute);
+
+// One record a linear layer, for layers.json.
+std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateReader& checkpoint);
+
+// Exports into `out` and verifies the file against the Artifact, tensor by tensor.
+ExportRecord export_and_verify(const Artifact& artifact, const std::string& format,
+                               const std::string& out);
+
+// Adds to RUN/results.json: evaluations and exports replace older ones of the same name.
+void add_result(const std::string& run, const EvalRecord& record);
+void add_result(const std::string& run, const ExportRecord& record);
+
+// Writes RUN/report.html.
+void write_report(const std::string& run);
+
+}  // namespace terse

@@ -1,0 +1,80 @@
+#include "trainer/connect.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <chrono>
+#include <future>
+
+#include "base/error.h"
+#include "launch/rendezvous.h"
+
+namespace terse {
+namespace {
+
+std::chrono::milliseconds milliseconds(double seconds) {
+  return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+// "+text" of a success, "!code text" of an Error: what rank 0 tells the others.
+std::string outcome(const std::function<std::string()>& work) {
+  try {
+    return "+" + work();
+  } catch (const Error& error) {
+    return fmt::format("!{} {}", static_cast<int>(error.code()), error.what());
+  } catch (const std::exception& error) {
+    return fmt::format("!{} {}", static_cast<int>(ExitCode::usage), error.what());
+  }
+}
+
+std::string unwrap(const std::string& message) {
+  if (message.front() == '+') return message.substr(1);
+  const size_t space = message.find(' ');
+  throw Error(static_cast<ExitCode>(std::stoi(message.substr(1, space - 1))),
+              message.substr(space + 1));
+}
+
+}  // namespace
+
+Connection connect(const ConnectOptions& options) {
+  Connection connection;
+  connection.world = resolve_world(current_environment(), options.flags);
+  const auto store = join(connection.world, milliseconds(options.timeout_s));
+  BindingOptions binding;
+  if (options.threads > 0) binding.threads = static_cast<int>(options.threads);
+  connection.binding = apply_binding(connection.world, binding);
+  GroupOptions group;
+  group.backend = parse_backend(options.backend);
+  group.timeout = milliseconds(options.timeout_s);
+  group.cuda = options.cuda;
+  connection.group = make_group(connection.world, store, group);
+  return connection;
+}
+
+std::string on_leader(Group group, const std::function<std::string()>& work) {
+  if (group.size() == 1) return unwrap(outcome(work));
+  const std::string alive = ".";
+  if (group.rank() != 0) {
+    for (;;) {
+      const std::string message = group.broadcast_text({}, 0, "waiting for rank 0");
+      if (message != alive) return unwrap(message);
+    }
+  }
+  auto result = std::async(std::launch::async, [&] { return outcome(work); });
+  while (result.wait_for(std::chrono::seconds(1)) != std::future_status::ready)
+    group.broadcast_text(alive, 0, "waiting for rank 0");
+  return unwrap(group.broadcast_text(result.get(), 0, "waiting for rank 0"));
+}
+
+void require_same(Group group, uint64_t value, const std::string& what) {
+  const auto all = group.all_gather_value(value, what);
+  std::vector<int> different;
+  for (size_t rank = 0; rank < all.size(); ++rank)
+    if (all[rank] != all[0]) different.push_back(static_cast<int>(rank));
+  if (!different.empty())
+    fail(ExitCode::disagree,
+         "the {} of rank {} differs from rank 0's; start all ranks with the same files and flags",
+         what, fmt::join(different, ", "));
+}
+
+}  // namespace terse

@@ -1,0 +1,38 @@
+// Connect: from environment and flags to a Group, for every verb that runs on several ranks.
+#pragma once
+#include <functional>
+#include <string>
+
+#include "comm/group.h"
+#include "launch/binding.h"
+#include "launch/world.h"
+
+namespace terse {
+
+struct ConnectOptions {
+  WorldFlags flags;
+  std::string backend = "auto";  // auto | gloo | mpi | nccl
+  double timeout_s = 60;         // of the rendezvous and of every collective
+  int64_t threads = 0;           // of this rank; 0 = the cores it is bound to
+  bool cuda = false;
+};
+
+struct Connection {
+  World world;
+  Binding binding;
+  Group group;
+  bool leader() const { return group.rank() == 0; }
+};
+
+// Collective. Resolves the World, meets the others, binds to cores, sets the number of threads.
+Connection connect(const ConnectOptions& options);
+
+// Runs `work` on rank 0 while the others wait without a deadline of their own, however long it
+// takes: rank 0 sends a sign of life every second. Every rank gets the text that `work` returned,
+// or its Error.
+std::string on_leader(Group group, const std::function<std::string()>& work);
+
+// Error(disagree) that names the ranks whose `value` differs from rank 0's. `what`: "recipe", ...
+void require_same(Group group, uint64_t value, const std::string& what);
+
+}  // namespace terse

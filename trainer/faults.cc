@@ -1,0 +1,73 @@
+#include "trainer/faults.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace terse {
+namespace {
+
+template <typename T>
+T number(std::string_view text, const std::string& whole) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 0)
+    fail(ExitCode::usage, "TERSE_FAULT: '{}' in \"{}\" is no number; write kind:rank:step", text,
+         whole);
+  return value;
+}
+
+FaultKind kind_of(std::string_view name, const std::string& whole) {
+  if (name == "kill") return FaultKind::kill;
+  if (name == "nan") return FaultKind::nan;
+  if (name == "hang") return FaultKind::hang;
+  if (name == "exit") return FaultKind::exit;
+  fail(ExitCode::usage, "TERSE_FAULT: unknown kind '{}' in \"{}\"; there are kill, nan, hang, exit",
+       name, whole);
+}
+
+}  // namespace
+
+std::vector<Fault> parse_faults(const std::string& text) {
+  std::vector<Fault> faults;
+  std::string_view rest = text;
+  while (!rest.empty()) {
+    const size_t comma = std::min(rest.find(','), rest.size());
+    const std::string_view one = rest.substr(0, comma);
+    const size_t first = one.find(':'), second = one.rfind(':');
+    if (first == std::string_view::npos || first == second)
+      fail(ExitCode::usage, "TERSE_FAULT: \"{}\" is not of the form kind:rank:step", one);
+    faults.push_back({kind_of(one.substr(0, first), text),
+                      number<int>(one.substr(first + 1, second - first - 1), text),
+                      number<int64_t>(one.substr(second + 1), text)});
+    rest.remove_prefix(std::min(comma + 1, rest.size()));
+  }
+  return faults;
+}
+
+Faults::Faults(int rank, int restart) {
+  const char* text = std::getenv("TERSE_FAULT");
+  if (text == nullptr) return;
+  for (const Fault& fault : parse_faults(text))
+    if (fault.rank == rank && (restart == 0 || fault.kind == FaultKind::nan))
+      mine_.push_back(fault);
+}
+
+bool Faults::strike(int64_t step) const {
+  bool poisoned = false;
+  for (const Fault& fault : mine_) {
+    if (fault.step != step) continue;
+    if (fault.kind == FaultKind::kill) ::kill(::getpid(), SIGKILL);
+    if (fault.kind == FaultKind::exit) ::_exit(1);
+    while (fault.kind == FaultKind::hang) ::pause();
+    poisoned = poisoned || fault.kind == FaultKind::nan;
+  }
+  return poisoned;
+}
+
+}  // namespace terse

@@ -1,0 +1,81 @@
+// Session: everything one rank holds while it trains, and what one step does to it.
+//
+//   Session session(recipe, group, data, device);
+//   if (resuming) session.load(checkpoint);
+//   while (session.step() < recipe.train.steps) {
+//     StepRecord record = session.train_step();
+//     ...
+//     session.save(writer);
+//   }
+//
+// All methods but step() and the accessors are collective: every rank calls them in the same order.
+// One thread.
+#pragma once
+#include <cstdint>
+#include <memory>
+
+#include "base/state.h"
+#include "comm/group.h"
+#include "comm/reducer.h"
+#include "trainer/data/batcher.h"
+#include "trainer/data/shard.h"
+#include "trainer/evaluate.h"
+#include "trainer/faults.h"
+#include "trainer/model/llama.h"
+#include "trainer/recipe/recipe.h"
+#include "trainer/telemetry/records.h"
+
+namespace terse {
+
+// The prepared data of a run: RUN's tokenizer and the two shards.
+struct DataFiles {
+  std::string train;
+  std::string valid;
+  int64_t vocab = 0;
+  int64_t begin = 1;  // id of the begin token
+};
+
+class Session {
+ public:
+  // Builds model, optimizer and exchange, and connects the gradients to the group. `restart`: how
+  // often the launcher restarted this job (trainer/faults.h).
+  Session(const Recipe& recipe, Group group, const DataFiles& data, at::Device device, int restart);
+
+  int64_t step() const { return step_; }  // steps taken so far, skipped ones included
+  Llama& model() { return model_; }
+  const Reducer& reducer() const { return reducer_; }
+  double epochs() const { return batcher_.epochs(); }
+
+  // Forward, backward, exchange, vote, commit. Error as comm/reducer.h says.
+  StepRecord train_step();
+  // On the first `windows` validation windows (0 = all).
+  EvalRecord evaluate_now(int64_t windows);
+  // Error(disagree) if the replicas have drifted apart.
+  void check_replicas() { reducer_.check_replicas(); }
+
+  void save(StateWriter& state);
+  void load(const StateReader& state);
+
+ private:
+  double accumulate(const Batch& batch, bool poisoned);
+
+  const Recipe recipe_;
+  Group group_;
+  Faults faults_;
+  TokenShard train_, valid_;
+  DataFiles data_;
+  Llama model_;
+  Batcher batcher_;
+  Reducer reducer_;
+  int64_t step_ = 0;
+};
+
+// The recipe's [train] device and compute as the model takes them. "auto" is the GPU of this rank
+// where this program was built for it and there is one.
+ComputeOptions compute_options(const TrainOptions& options, int local_rank);
+
+// Evaluates any model on `valid`; shared by training, `terse eval` and the closing evaluation.
+EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, int64_t windows,
+                           int64_t begin);
+
+}  // namespace terse

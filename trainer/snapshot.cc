@@ -1,0 +1,211 @@
+#include "trainer/snapshot.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cstring>
+#include <map>
+
+#include "base/error.h"
+#include "base/half.h"
+#include "trainer/packing.h"
+
+namespace terse {
+namespace {
+
+std::vector<int64_t> shape_vector(const at::Tensor& tensor) {
+  return tensor.sizes().vec();
+}
+
+TensorView view_of(const at::Tensor& tensor) {
+  TERSE_CHECK(
+      tensor.is_contiguous() && tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat,
+      "only contiguous fp32 tensors of the host are saved");
+  return {DType::f32, shape_vector(tensor),
+          bytes_of(tensor.const_data_ptr<float>(), tensor.numel())};
+}
+
+// On the host, kept alive by the checkpoint if it had to be copied there.
+TensorView saved_view(StateWriter& state, const at::Tensor& tensor) {
+  auto host = std::make_shared<at::Tensor>(tensor.detach().to(at::kCPU).contiguous());
+  state.keep(host);
+  return view_of(*host);
+}
+
+void save_codes(StateWriter& state, const std::string& name, Codes made) {
+  auto codes = std::make_shared<Codes>(std::move(made));
+  state.keep(codes);
+  const auto groups = codes->groups();
+  state.tensor(Scope::shared, "codes/" + name,
+               {DType::i8,
+                {codes->rows, codes->columns},
+                bytes_of(codes->codes.data(), codes->rows * codes->columns)});
+  state.tensor(
+      Scope::shared, "scales/" + name,
+      {DType::f32, {codes->rows, groups}, bytes_of(codes->scales.data(), codes->rows * groups)});
+  state.value(Scope::shared, "format/" + name, to_string(codes->format));
+}
+
+Codes load_codes(const StateReader& state, const std::string& name, int64_t rows, int64_t columns) {
+  Codes codes;
+  codes.format = parse_code_format(state.require_text(Scope::shared, "format/" + name));
+  codes.rows = rows;
+  codes.columns = columns;
+  const auto data = state.require(Scope::shared, "codes/" + name, DType::i8, {rows, columns});
+  const auto scales =
+      state.require(Scope::shared, "scales/" + name, DType::f32, {rows, codes.groups()});
+  codes.codes.assign(data.as<int8_t>().begin(), data.as<int8_t>().end());
+  codes.scales.assign(scales.as<float>().begin(), scales.as<float>().end());
+  codes.validate(name);
+  return codes;
+}
+
+// Rounds a borrowed fp32 matrix to bf16 piece by piece as a writer asks for it.
+ByteSource as_bf16(TensorView view) {
+  return [view](const ByteSink& sink) {
+    const auto values = view.as<float>();
+    std::vector<uint16_t> piece;
+    constexpr size_t kPiece = 1 << 16;
+    for (size_t at = 0; at < values.size(); at += kPiece) {
+      piece.clear();
+      for (float x : values.subspan(at, std::min(kPiece, values.size() - at)))
+        piece.push_back(bf16_from_float(x));
+      sink(bytes_of(piece.data(), static_cast<int64_t>(piece.size())));
+    }
+  };
+}
+
+TensorView rows_of(const TensorView& view, int64_t begin, int64_t end) {
+  if (view.shape.size() < 2) return view;
+  const auto row = static_cast<size_t>(view.shape[1] * dtype_size(view.dtype));
+  return {
+      view.dtype,
+      {end - begin, view.shape[1]},
+      view.data.subspan(static_cast<size_t>(begin) * row, static_cast<size_t>(end - begin) * row)};
+}
+
+ArtifactWeight dense_part(const std::string& name, const TensorView& view, at::ScalarType compute) {
+  ArtifactWeight weight;
+  weight.name = name;
+  weight.shape = view.shape;
+  const bool rounded = view.shape.size() == 2 && compute == at::kBFloat16;
+  weight.dtype = rounded ? DType::bf16 : DType::f32;
+  weight.bytes = rounded ? as_bf16(view) : source_of(view);
+  return weight;
+}
+
+ArtifactWeight codes_part(const std::shared_ptr<const StateReader>& state, const std::string& name,
+                          const PackedPart& part, int64_t rows, int64_t columns) {
+  ArtifactWeight weight;
+  weight.name = part.part;
+  weight.shape = {part.end - part.begin, columns};
+  weight.format = parse_code_format(state->require_text(Scope::shared, "format/" + name));
+  weight.codes = [=] {
+    return load_codes(*state, name, rows, columns).row_slice(part.begin, part.end);
+  };
+  return weight;
+}
+
+Codes joined(const std::vector<Codes>& parts, const std::string& name) {
+  Codes all = parts.front();
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const Codes& part = parts[i];
+    if (!(part.format == all.format) || part.columns != all.columns)
+      fail(ExitCode::invalid_file, "the parts of {} are compressed in different ways", name);
+    all.rows += part.rows;
+    all.codes.insert(all.codes.end(), part.codes.begin(), part.codes.end());
+    all.scales.insert(all.scales.end(), part.scales.begin(), part.scales.end());
+  }
+  return all;
+}
+
+}  // namespace
+
+LlamaShape shape_of(const LlamaOptions& o) {
+  return {o.layers,  o.width, o.heads, o.kv(),       o.hidden,
+          o.context, o.vocab, o.tie,   o.rope_theta, o.norm_eps};
+}
+
+LlamaOptions options_of(const LlamaShape& s) {
+  LlamaOptions o;
+  o.layers = s.layers;
+  o.width = s.width;
+  o.heads = s.heads;
+  o.kv_heads = s.kv_heads;
+  o.hidden = s.hidden;
+  o.context = s.context;
+  o.vocab = s.vocab;
+  o.tie = s.tie;
+  o.rope_theta = s.rope_theta;
+  o.norm_eps = s.norm_eps;
+  return o;
+}
+
+void save_model(Llama& model, StateWriter& state) {
+  for (const Parameter& parameter : model.parameters())
+    state.tensor(Scope::shared, "model/" + parameter.name, saved_view(state, parameter.value));
+  for (QuantizedLinear* linear : model.linears())
+    if (linear->quantized()) save_codes(state, linear->name() + ".weight", linear->codes());
+}
+
+void load_model(Llama& model, const StateReader& state) {
+  for (Parameter& parameter : model.parameters()) {
+    const auto shape = shape_vector(parameter.value);
+    const TensorView view =
+        state.require(Scope::shared, "model/" + parameter.name, DType::f32, shape);
+    const at::Tensor saved =
+        at::from_blob(const_cast<std::byte*>(view.data.data()), shape, at::kFloat);
+    parameter.value.detach().copy_(saved);
+  }
+  model.refresh();
+}
+
+Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const LlamaOptions& options,
+                     at::ScalarType compute) {
+  Artifact artifact;
+  artifact.shape = shape_of(options);
+  artifact.keep = checkpoint;
+  for (const WeightName& packed : packed_weights(options)) {
+    const TensorView view =
+        checkpoint->require(Scope::shared, "model/" + packed.name, DType::f32, packed.shape);
+    const bool compressed = checkpoint->text(Scope::shared, "format/" + packed.name).has_value();
+    for (const PackedPart& part : parts_of(options, packed.name, packed.shape.front()))
+      artifact.weights.push_back(
+          compressed ? codes_part(checkpoint, packed.name, part, packed.shape[0], packed.shape[1])
+                     : dense_part(part.part, rows_of(view, part.begin, part.end), compute));
+  }
+  artifact.validate();
+  return artifact;
+}
+
+std::unique_ptr<Llama> model_of(const Artifact& artifact, const QatOptions& qat,
+                                const ComputeOptions& compute) {
+  artifact.validate();
+  const LlamaOptions options = options_of(artifact.shape);
+  // Weights come as they are; only the treatment of activations is left to the options.
+  auto model = std::make_unique<Llama>(options, qat, compute, 0);
+  std::map<std::string, Codes> codes;
+  for (Parameter& parameter : model->parameters()) {
+    const auto parts = parts_of(options, parameter.name, parameter.value.size(0));
+    if (artifact.weight(parts.front().part).compressed()) {
+      std::vector<Codes> pieces;
+      for (const PackedPart& part : parts) pieces.push_back(artifact.weight(part.part).codes());
+      codes.emplace(parameter.name, joined(pieces, parameter.name));
+      continue;
+    }
+    at::Tensor value = parameter.value.detach();
+    for (const PackedPart& part : parts) {
+      std::vector<float> dense = effective_values(artifact.weight(part.part));
+      at::Tensor target = value.dim() == 2 ? value.slice(0, part.begin, part.end) : value;
+      target.copy_(at::from_blob(dense.data(), target.sizes(), at::kFloat));
+    }
+  }
+  model->refresh();
+  for (QuantizedLinear* linear : model->linears()) {
+    auto found = codes.find(linear->name() + ".weight");
+    if (found != codes.end()) linear->use_codes(found->second);
+  }
+  return model;
+}
+
+}  // namespace terse

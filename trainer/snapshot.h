@@ -1,0 +1,39 @@
+// Snapshot: the model inside a checkpoint, and the way from there to files and back to a model.
+//
+// A checkpoint holds the fp32 master weights ("model/NAME") and the Codes of every compressed one
+// ("codes/NAME", "scales/NAME", text "format/NAME"), made once from these weights. Evaluation,
+// export and verification all start from the same Artifact, so what is measured is what is served:
+//
+//   training  --save_model-->  checkpoint  --artifact_of-->  Artifact  --write_gguf-->  file
+//                                                               |            |
+//                                                           model_of      read_artifact
+//                                                               v            v
+//                                                             Llama <--- Artifact
+#pragma once
+#include <memory>
+
+#include "base/state.h"
+#include "export/artifact.h"
+#include "trainer/model/llama.h"
+
+namespace terse {
+
+// Puts the weights and the Codes into a checkpoint. Borrows the weights until it is written.
+void save_model(Llama& model, StateWriter& state);
+// Takes the fp32 master weights back. Error(invalid_file) if one is missing or shaped otherwise.
+void load_model(Llama& model, const StateReader& state);
+
+LlamaShape shape_of(const LlamaOptions& options);
+LlamaOptions options_of(const LlamaShape& shape);
+
+// The model of a checkpoint as an Artifact; `checkpoint` is kept alive by it. Unquantized matrices
+// come in the type that the forward multiplied with (`compute`), norms in fp32.
+Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const LlamaOptions& options,
+                     at::ScalarType compute);
+
+// A model that computes exactly what the Artifact says: Codes are used as they are. `qat` says how
+// activations are quantized (weights are not encoded again); default: not at all.
+std::unique_ptr<Llama> model_of(const Artifact& artifact, const QatOptions& qat,
+                                const ComputeOptions& compute);
+
+}  // namespace terse

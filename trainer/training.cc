@@ -1,0 +1,284 @@
+#include "trainer/training.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <ctime>
+#include <memory>
+#include <optional>
+
+#include "base/error.h"
+#include "base/isa.h"
+#include "launch/doctor.h"
+#include "trainer/cli/signals.h"
+#include "trainer/closing.h"
+#include "trainer/data/prepare.h"
+#include "trainer/data/tokenizer.h"
+#include "trainer/model/allocator.h"
+#include "trainer/run_directory.h"
+#include "trainer/session.h"
+#include "trainer/telemetry/format.h"
+#include "trainer/telemetry/telemetry.h"
+
+namespace terse {
+namespace {
+
+class Job {
+ public:
+  Job(const TrainingOptions& options, Recipe recipe);
+  TrainingResult run();
+
+ private:
+  DataFiles prepare();
+  void open_run();
+  std::shared_ptr<Checkpoint> find_checkpoint();
+  void print_start(const Session& session);
+  bool steps(Session& session);
+  void report_step(const StepRecord& record);
+  void evaluate(Session& session);
+  bool save(Session& session, bool final_one);
+  bool stop_agreed();
+  void close(Session& session);
+
+  const TrainingOptions& options_;
+  Recipe recipe_;
+  Connection connection_;
+  ComputeOptions compute_;
+  DataFiles data_;
+  std::string run_;
+  std::optional<Telemetry> telemetry_;  // rank 0 only
+  std::string phase_;
+  int64_t saved_step_ = -1;
+};
+
+ConnectOptions connect_options(const TrainingOptions& options, const Recipe& recipe) {
+  ConnectOptions connect;
+  connect.flags = options.flags;
+  connect.backend = options.backend;
+  connect.timeout_s = recipe.exchange.timeout_s;
+  connect.threads = recipe.train.threads;
+  connect.cuda = recipe.train.device != "cpu" && at::hasCUDA();
+  return connect;
+}
+
+Job::Job(const TrainingOptions& options, Recipe recipe)
+    : options_(options),
+      recipe_(std::move(recipe)),
+      connection_(connect(connect_options(options, recipe_))),
+      compute_(compute_options(recipe_.train, connection_.world.local_rank)) {
+  require_same(connection_.group, recipe_.hash(), "recipe");
+  const int64_t sequences = recipe_.train.sequences(recipe_.model.context);
+  const int64_t ranks = connection_.group.size();
+  if (sequences % ranks != 0)
+    fail(ExitCode::usage,
+         "[train] batch_tokens = {} is {} sequences of {} tokens, which {} ranks cannot share "
+         "evenly; choose a multiple of {}",
+         recipe_.train.batch_tokens, sequences, recipe_.model.context, ranks,
+         ranks * recipe_.model.context);
+}
+
+// Rank 0 makes the tokenizer and the shards if they are not there; the others wait.
+DataFiles Job::prepare() {
+  const DataOptions& data = recipe_.data;
+  on_leader(connection_.group, [&]() -> std::string {
+    if (data.text.empty()) return "";
+    PrepareOptions prepare;
+    prepare.texts = data.text;
+    prepare.out = data.dir;
+    prepare.vocab = data.vocab;
+    prepare.valid = data.valid;
+    prepare.tokenizer = data.tokenizer;
+    prepare.context = recipe_.model.context;
+    const DataSummary summary = prepare_data(prepare);
+    options_.print(fmt::format("data         {}\n", summary.to_text()));
+    return "";
+  });
+  const Tokenizer tokenizer = Tokenizer::load(data.dir + "/tokenizer.model");
+  return {data.dir + "/train.bin", data.dir + "/valid.bin", tokenizer.vocab(),
+          std::max(tokenizer.bos(), 0)};
+}
+
+void Job::open_run() {
+  run_ = on_leader(connection_.group, [&]() -> std::string {
+    FileSystem& fs = FileSystem::real();
+    if (!options_.resume.empty()) {
+      remove_unfinished_checkpoints(fs, options_.resume);
+      return options_.resume;
+    }
+    const std::string run = create_run(options_.out, options_.recipe);
+    const RunFiles files{run};
+    write_atomically(fs, files.recipe(), recipe_.resolved());
+    write_atomically(fs, tokenizer_path(run), read_text(recipe_.data.dir + "/tokenizer.model"));
+    write_atomically(fs, files.environment(),
+                     doctor_json(examine(connection_.world, connection_.binding)));
+    return run;
+  });
+}
+
+std::shared_ptr<Checkpoint> Job::find_checkpoint() {
+  if (options_.resume.empty()) return nullptr;
+  std::vector<std::string> rejected;
+  auto checkpoint = checkpoint_of(run_, connection_.group.rank(), &rejected);
+  require_same(connection_.group, static_cast<uint64_t>(checkpoint->step()), "newest checkpoint");
+  if (connection_.leader())
+    for (const std::string& why : rejected)
+      options_.print(fmt::format("checkpoint   skipped {}\n", why));
+  return checkpoint;
+}
+
+void Job::print_start(const Session& session) {
+  const LlamaOptions& m = recipe_.model;
+  const QatOptions& q = recipe_.qat;
+  int64_t parameters = 0;
+  for (const auto& bucket : session.reducer().plan().buckets) parameters += bucket.size;
+  const std::vector<Row> rows = {
+      {"run", run_},
+      {"ranks",
+       fmt::format("{} ({}, {})", connection_.group.size(),
+                   launcher_name(connection_.world.launcher), connection_.group.backend())},
+      {"binding", connection_.binding.text},
+      {"model", fmt::format("{} layers, width {}, {} heads, hidden {}, context {}, {} parameters",
+                            m.layers, m.width, m.heads, m.hidden, m.context,
+                            format_count(static_cast<double>(parameters)))},
+      {"weights", q.enabled() ? q.target : std::string("not quantized")},
+      {"compute",
+       fmt::format("{} on {} ({})", recipe_.train.compute, compute_.device.str(), isa_name(isa()))},
+      {"optimizer", recipe_.optim.name},
+      {"exchange", fmt::format("{}, {} buckets", recipe_.exchange.codec,
+                               session.reducer().plan().buckets.size())},
+      {"steps", fmt::format("{} of {} tokens", recipe_.train.steps, recipe_.train.batch_tokens)}};
+  const std::string title = options_.resume.empty() ? "terse train" : "terse resume";
+  options_.print(render_table(title, rows, options_.progress.colour));
+}
+
+void Job::report_step(const StepRecord& record) {
+  if (!telemetry_) return;
+  telemetry_->step(record);
+  if (record.phase != phase_ && !phase_.empty())
+    telemetry_->decision({record.step, "phase", record.phase,
+                          fmt::format("the exchange changed from {} to {}", phase_, record.phase)});
+  phase_ = record.phase;
+  if (record.skipped)
+    telemetry_->note(
+        fmt::format("step {}: skipped by all ranks: rank {} had a gradient that is not "
+                    "finite; nothing was changed",
+                    record.step, record.bad_rank));
+}
+
+void Job::evaluate(Session& session) {
+  const EvalRecord record = session.evaluate_now(recipe_.train.eval_windows);
+  if (telemetry_) telemetry_->eval(record);
+}
+
+// All ranks stop at the same step, whoever got the signal. If a peer is dead, the signal was the
+// launcher clearing up: that is the thing to report.
+bool Job::stop_agreed() {
+  const uint8_t mine = stop_requested() ? 1 : 0;
+  if (mine != 0) {
+    const auto dead = connection_.group.dead_peers(std::chrono::seconds(1));
+    if (!dead.empty())
+      fail(ExitCode::peer_lost, "rank {} died; resume with: terse resume {}", dead.front(), run_);
+  }
+  for (uint8_t wish : connection_.group.all_gather_value(mine, "stop?"))
+    if (wish != 0) return true;
+  return false;
+}
+
+// A failed save in the middle of a run is reported and tried again at the next; the last one
+// counts.
+bool Job::save(Session& session, bool final_one) {
+  if (saved_step_ == session.step()) return true;
+  Group group = connection_.group;
+  CheckpointWriter writer(
+      FileSystem::real(), run_, session.step(), group.rank(),
+      [&group](const CheckpointPart& part) { return group.all_gather_value(part, "checkpoint"); });
+  session.save(writer);
+  if (telemetry_) telemetry_->sync();
+  try {
+    writer.commit(recipe_.checkpoint.keep);
+  } catch (const Error& error) {
+    if (final_one || error.code() != ExitCode::invalid_file) throw;
+    if (telemetry_) telemetry_->note(fmt::format("warning: {}; going on without it", error.what()));
+    return false;
+  }
+  saved_step_ = session.step();
+  return true;
+}
+
+// True if all steps were taken; false if asked to stop.
+bool Job::steps(Session& session) {
+  const auto due = [&](int64_t every) { return every > 0 && session.step() % every == 0; };
+  while (session.step() < recipe_.train.steps) {
+    report_step(session.train_step());
+    const bool last = session.step() == recipe_.train.steps;
+    if (!last && due(recipe_.train.eval_every)) evaluate(session);
+    if (stop_agreed()) {
+      session.check_replicas();
+      save(session, true);
+      return last;
+    }
+    if (!last && due(recipe_.checkpoint.every)) {
+      session.check_replicas();
+      save(session, false);
+    }
+  }
+  return true;
+}
+
+void Job::close(Session& session) {
+  session.check_replicas();
+  save(session, true);
+  const auto checkpoint = checkpoint_of(run_, connection_.group.rank());
+  const Artifact artifact = run_artifact(run_, recipe_, checkpoint);
+  EvalRecord record = closing_evaluation(artifact, recipe_, data_, connection_.group, compute_);
+  record.step = session.step();
+  if (telemetry_) telemetry_->eval(record);
+  on_leader(connection_.group, [&]() -> std::string {
+    add_result(run_, record);
+    write_layers(FileSystem::real(), RunFiles{run_}.layers(), layer_records(artifact, *checkpoint));
+    if (!recipe_.export_.format.empty()) {
+      const std::string out =
+          recipe_.export_.path.empty() ? run_ + "/model.gguf" : recipe_.export_.path;
+      add_result(run_, export_and_verify(artifact, recipe_.export_.format, out));
+    }
+    telemetry_->sync();
+    write_report(run_);
+    return "";
+  });
+}
+
+TrainingResult Job::run() {
+  data_ = prepare();
+  open_run();
+  const auto checkpoint = find_checkpoint();
+  Session session(recipe_, connection_.group, data_, compute_.device, connection_.world.restart);
+  if (checkpoint) {
+    session.load(*checkpoint);
+    saved_step_ = session.step();
+  }
+  if (connection_.leader()) {
+    print_start(session);
+    telemetry_.emplace(FileSystem::real(), RunFiles{run_}, options_.progress, recipe_.train.steps,
+                       session.step(), options_.print);
+    if (checkpoint) telemetry_->note(fmt::format("resumed from {}", checkpoint->folder()));
+  }
+  TrainingResult result;
+  result.preempted = !steps(session);
+  if (!result.preempted) close(session);
+  if (telemetry_) {
+    result.summary = telemetry_->summary();
+    result.summary.run = run_;
+  }
+  return result;
+}
+
+}  // namespace
+
+TrainingResult train(const TrainingOptions& options) {
+  tune_allocator();
+  Recipe recipe = options.resume.empty() ? load_recipe(options.recipe, options.sets)
+                                         : recipe_of(options.resume, options.sets);
+  return Job(options, std::move(recipe)).run();
+}
+
+}  // namespace terse

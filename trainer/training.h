@@ -1,0 +1,38 @@
+// Training: the main job from a recipe to a finished run, as a story.
+//
+//   new run:   recipe -> data -> run folder -> session -> steps -> final checkpoint -> closing
+//              evaluation on its Codes -> export -> report
+//   resumed:   run folder -> newest checkpoint that verifies -> the same from "steps" on
+//
+// Collective. Prints through `print` (rank 0 only).
+#pragma once
+#include <string>
+#include <vector>
+
+#include "trainer/connect.h"
+#include "trainer/telemetry/progress.h"
+#include "trainer/telemetry/tables.h"
+
+namespace terse {
+
+struct TrainingOptions {
+  std::string recipe;             // path of the recipe; empty when resuming
+  std::string resume;             // a run's folder; empty for a new run
+  std::string out;                // folder of a new run; empty = one under runs/
+  std::vector<std::string> sets;  // --set table.key=value
+  std::string backend = "auto";
+  WorldFlags flags;
+  ProgressOptions progress;
+  Print print;
+};
+
+struct TrainingResult {
+  RunSummary summary;
+  bool preempted = false;  // stopped by a signal; saved, and to be resumed
+};
+
+// Errors: as Reducer and Checkpoint say. A stop signal ends in a checkpoint and `preempted`, unless
+// a peer died, which is Error(peer_lost).
+TrainingResult train(const TrainingOptions& options);
+
+}  // namespace terse
