@@ -33,6 +33,10 @@ Place place_of(const toml::source_region& region, const std::string& source) {
           static_cast<int64_t>(region.begin.column)};
 }
 
+void report(std::vector<Problem>& problems, Place place, std::string message) {
+  problems.push_back({std::move(place), std::move(message)});
+}
+
 std::vector<std::string> lines_of(std::string_view text) {
   std::vector<std::string> lines;
   while (true) {
@@ -78,7 +82,7 @@ toml::table parse_repairing(std::string_view text, const std::string& source,
     toml::parse_result result = toml::parse(fmt::format("{}", fmt::join(lines, "\n")), source);
     if (result) return std::move(result).table();
     const toml::parse_error& error = result.error();
-    problems.push_back({place_of(error.source(), source), sentence(error.description())});
+    report(problems, place_of(error.source(), source), sentence(error.description()));
     const auto line = static_cast<size_t>(error.source().begin.line);
     if (line == 0 || line > lines.size() || !repair(lines[line - 1], count)) break;
   }
@@ -109,10 +113,9 @@ Document parse_document(std::string_view text, const std::string& source,
     if (const toml::table* table = node.as_table())
       add_table(name, *table, source, document);
     else
-      problems.push_back({place_of(key.source(), source),
-                          fmt::format("'{}' stands outside of any table; write it below its "
-                                      "[table] line",
-                                      name)});
+      report(
+          problems, place_of(key.source(), source),
+          fmt::format("'{}' stands outside of any table; write it below its [table] line", name));
   }
   std::ranges::sort(document.tables, {}, [](const Table& t) { return t.place.line; });
   return document;
@@ -125,8 +128,8 @@ void apply_set(Document& document, std::string_view assignment, std::vector<Prob
   const Place place{fmt::format("--set {}", path), 0, 0};
   if (equals == std::string_view::npos || dot == std::string_view::npos || dot == 0 ||
       dot + 1 == path.size()) {
-    problems.push_back({{fmt::format("--set {}", assignment), 0, 0},
-                        "expected table.key=value, e.g. --set optim.lr=0.001"});
+    report(problems, {fmt::format("--set {}", assignment), 0, 0},
+           "expected table.key=value, e.g. --set optim.lr=0.001");
     return;
   }
   const std::string value(assignment.substr(equals + 1));
