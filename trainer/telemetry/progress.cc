@@ -63,7 +63,7 @@ std::string progress_line(const StepRecord& r, int64_t total_steps, double eta_s
 
 std::string eval_line(const EvalRecord& r) {
   return cut(fmt::format("eval at step {}: {} loss {} | perplexity {} | {} tokens | {}", r.step,
-                         r.name, format_loss(r.loss), format_number(r.perplexity),
+                         r.name, format_loss(r.loss), format_perplexity(r.perplexity),
                          format_count(static_cast<double>(r.tokens)), format_seconds(r.seconds)),
              kMostColumns);
 }

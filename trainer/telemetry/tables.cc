@@ -39,7 +39,7 @@ std::string render_summary(const RunSummary& s, bool colour) {
   std::vector<Row> rows = {
       {"steps", fmt::format("{}, {} skipped", s.steps, s.skipped_steps)},
       {"loss", format_loss(s.loss)},
-      {"perplexity", format_number(s.perplexity)},
+      {"perplexity", format_perplexity(s.perplexity)},
       {"speed", fmt::format("{} tokens/s, {} of training", format_count(s.tokens_per_second),
                             format_seconds(s.seconds))},
       {"sent", wire_row(s)},

@@ -31,6 +31,24 @@ double round_up_seconds(double value) {
   return 86400 * round_up(value / 86400);
 }
 
+// Ticks are round values: "15.0k" is "15k", "1.00 GB" is "1 GB".
+std::string without_zeros(std::string text) {
+  const size_t point = text.find('.');
+  if (point == std::string::npos) return text;
+  const size_t end = std::min(text.find_first_not_of("0123456789", point + 1), text.size());
+  size_t keep = text.find_last_not_of('0', end - 1) + 1;
+  if (keep == point + 1) keep = point;
+  return text.erase(keep, end - keep);
+}
+
+std::string time_label(double seconds) {
+  if (seconds == 0) return "0";
+  const double minutes = seconds / 60, hours = seconds / 3600;
+  if (seconds >= 3600 && hours == std::round(hours)) return fmt::format("{:.0f} h", hours);
+  if (seconds >= 60 && minutes == std::round(minutes)) return fmt::format("{:.0f} min", minutes);
+  return without_zeros(format_seconds(seconds));
+}
+
 }  // namespace
 
 Axis::Axis(double low, double high, double pixel_low, double pixel_high, Unit unit, bool log)
@@ -61,11 +79,11 @@ double Axis::step(int most) const {
 std::string Axis::label(double value, double step) const {
   switch (unit_) {
     case Unit::count:
-      return format_count(value);
+      return without_zeros(format_count(value));
     case Unit::bytes:
-      return format_bytes(value);
+      return without_zeros(format_bytes(value));
     case Unit::seconds:
-      return value == 0 ? "0" : format_seconds(value);
+      return time_label(value);
     case Unit::plain:
       break;
   }

@@ -68,19 +68,25 @@ std::string marks(const Chart& chart, const Series& series, const Axis& x, const
   return out;
 }
 
-std::string bands(const Chart& chart, const Axis& x) {
-  std::string out;
+// First the bands' areas, which lie behind the lines, then their names, which lie above.
+struct Bands {
+  std::string areas;
+  std::string names;
+};
+
+Bands bands(const Chart& chart, const Axis& x) {
+  Bands out;
   int index = 0;
   for (const Band& band : chart.bands) {
     const double left = std::clamp(x.pixel(band.begin), kLeft, kRight);
     const double right = std::clamp(x.pixel(band.end), kLeft, kRight);
-    out += fmt::format(
+    out.areas += fmt::format(
         "<rect class=\"band band{}\" x=\"{:.1f}\" y=\"{}\" width=\"{:.1f}\" height=\"{}\"/>",
         index++ % 2, left, kTop, right - left, kBottom - kTop);
     // About 6.5 units a letter: a label that does not fit is left out.
     if (right - left > 6.5 * static_cast<double>(band.label.size()) + 8) {
-      out += fmt::format("<text class=\"name\" x=\"{:.1f}\" y=\"{}\">{}</text>", left + 6,
-                         kTop + 15, escape(band.label));
+      out.names += fmt::format("<text class=\"name halo\" x=\"{:.1f}\" y=\"{}\">{}</text>",
+                               left + 6, kTop + 15, escape(band.label));
     }
   }
   return out;
@@ -134,13 +140,15 @@ std::string description(const Chart& chart, const Box& box) {
 }  // namespace
 
 std::string render_chart(const Chart& chart, const std::string& id) {
-  const Box box = bounds(chart);
+  Box box = bounds(chart);
   if (box.empty()) return "";
+  box.y_high = std::clamp(chart.y_most, box.y_low, box.y_high);
   const Axis x(box.x_low, box.x_high, kLeft, kRight, chart.x_unit, chart.log_x);
   Axis y(chart.from_zero ? std::min(0.0, box.y_low) : box.y_low, box.y_high, kBottom, kTop,
          chart.y_unit, chart.log_y);
   y.round_outwards(kYTicks);
 
+  const Bands behind = bands(chart, x);
   std::string lines;
   for (const Series& series : chart.series) {
     const std::string data = path_data(chart, series, x, y);
@@ -152,10 +160,12 @@ std::string render_chart(const Chart& chart, const std::string& id) {
   return fmt::format(
       "<figure><figcaption><h3>{}</h3><p>{}</p>{}</figcaption>\n"
       "<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-labelledby=\"{}-t {}-d\">"
-      "<title id=\"{}-t\">{}</title><desc id=\"{}-d\">{}</desc>{}{}{}</svg></figure>\n",
+      "<title id=\"{}-t\">{}</title><desc id=\"{}-d\">{}</desc>{}{}"
+      "<clipPath id=\"{}-c\"><rect x=\"0\" y=\"{}\" width=\"{}\" height=\"{}\"/></clipPath>"
+      "<g clip-path=\"url(#{}-c)\">{}</g>{}</svg></figure>\n",
       escape(chart.title), escape(chart.subtitle), legend(chart), kWidth, kHeight, id, id, id,
-      escape(chart.title), id, escape(description(chart, box)), bands(chart, x), frame(chart, x, y),
-      lines);
+      escape(chart.title), id, escape(description(chart, box)), behind.areas, frame(chart, x, y),
+      id, kTop - 4, kWidth, kHeight, id, lines, behind.names);
 }
 
 }  // namespace terse

@@ -1,6 +1,7 @@
 // A line chart as inline SVG in a <figure>: title, legend, axes, lines, bands. Colours are CSS
 // classes of report/style.h, so that light and dark need no second drawing.
 #pragma once
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,9 @@ struct Chart {
   bool log_x = false;
   bool log_y = false;
   bool from_zero = false;  // the y axis starts at 0
+  // The y axis ends here and lines are cut off above: so that the first steps of a run do not press
+  // the others flat.
+  double y_most = std::numeric_limits<double>::infinity();
   std::vector<Series> series;
   std::vector<Band> bands;
 };
@@ -43,8 +47,8 @@ struct Chart {
 // Empty if no series has a drawable point. `id`: unique in the page.
 std::string render_chart(const Chart& chart, const std::string& id);
 
-// Exponential mean that weighs about the last `window` points, without the bias of a start at zero;
-// NaN points pass it by.
+// The mean of about `window` points around each, fewer towards the ends, so that nothing lags;
+// points that are not finite are left out.
 std::vector<Point> smooth(const std::vector<Point>& points, double window);
 
 // At most two points (the lowest and the highest) for each of `columns` equal spans of x: the drawn

@@ -23,7 +23,7 @@ std::string evaluations(const RunResults& results) {
     rows += fmt::format(
         "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td>"
         "<td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-        escape(r.name), r.step, format_loss(r.loss), format_number(r.perplexity), r.tokens);
+        escape(r.name), r.step, format_loss(r.loss), format_perplexity(r.perplexity), r.tokens);
   }
   return "<div class=\"scroll\"><table><caption>Evaluations on the final codes</caption><thead><tr>"
          "<th scope=\"col\">Data</th><th scope=\"col\" class=\"n\">After step</th>"
@@ -64,8 +64,8 @@ std::string engine_row(const EngineRecord& r) {
   return fmt::format(
       "<tr><th scope=\"row\">{}</th><td><code>{}</code></td><td class=\"n\">{}</td>"
       "<td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-      escape(r.engine), escape(r.file), format_number(r.perplexity),
-      format_number(r.terse_perplexity), difference, r.tokens);
+      escape(r.engine), escape(r.file), format_perplexity(r.perplexity),
+      format_perplexity(r.terse_perplexity), difference, r.tokens);
 }
 
 std::string engines(const RunResults& results) {

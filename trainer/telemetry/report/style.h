@@ -40,6 +40,7 @@ vertical-align:middle;background:currentColor}
 .key.a{color:var(--a)}.key.b{color:var(--b)}.key.c{color:var(--c)}.key.faint{color:var(--faint)}
 svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{font-size:12px;fill:var(--soft)}
+.halo{paint-order:stroke;stroke:var(--card);stroke-width:4px;stroke-linejoin:round}
 .end{text-anchor:end}.middle{text-anchor:middle}
 .grid{stroke:var(--hair);stroke-width:1}.axis{stroke:var(--soft);stroke-width:1}
 .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}
@@ -55,7 +56,7 @@ th,td{padding:7px 16px;text-align:left;border-top:1px solid var(--hair);vertical
 thead th{border-top:0;color:var(--soft);font-weight:500;font-size:.8125rem;white-space:nowrap}
 tbody th{font-weight:500}
 .n{text-align:right;white-space:nowrap}
-td code,th code{font-size:.8125rem;overflow-wrap:anywhere}
+td code,th code{font-size:.8125rem;overflow-wrap:break-word}
 code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace}
 pre{margin:0;padding:14px 16px;overflow-x:auto;font-size:.8125rem;line-height:1.55}
 .bar{display:block;min-width:120px;height:12px;border-radius:3px;background:var(--faint)}

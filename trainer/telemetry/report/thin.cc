@@ -6,17 +6,19 @@
 namespace terse {
 
 std::vector<Point> smooth(const std::vector<Point>& points, double window) {
-  const double keep = 1 - 1 / std::max(window, 1.0);
-  std::vector<Point> out;
-  out.reserve(points.size());
-  double sum = 0, weight = 0;
+  std::vector<Point> finite;
+  std::vector<double> sums = {0};  // of the first i finite points
   for (const Point& p : points) {
     if (!std::isfinite(p.y)) continue;
-    sum = keep * sum + (1 - keep) * p.y;
-    weight = keep * weight + (1 - keep);
-    out.push_back({p.x, sum / weight});
+    finite.push_back(p);
+    sums.push_back(sums.back() + p.y);
   }
-  return out;
+  const auto half = static_cast<size_t>(std::max(window, 1.0) / 2);
+  for (size_t i = 0; i < finite.size(); ++i) {
+    const size_t reach = std::min({half, i, finite.size() - 1 - i});
+    finite[i].y = (sums[i + reach + 1] - sums[i - reach]) / static_cast<double>(2 * reach + 1);
+  }
+  return finite;
 }
 
 std::vector<Point> thin(const std::vector<Point>& points, int columns) {

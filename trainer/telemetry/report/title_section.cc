@@ -34,7 +34,7 @@ std::string sent_tile(const RunData& run) {
   const Cumulative total = run.total();
   if (total.wire_bytes <= 0) return "";
   return tile("Sent by a rank", format_bytes(total.wire_bytes),
-              fmt::format("fp32 exchange: {}, {} as much", format_bytes(total.dense_bytes),
+              fmt::format("fp32 exchange: {} ({})", format_bytes(total.dense_bytes),
                           format_factor(total.dense_bytes / total.wire_bytes)));
 }
 
@@ -57,7 +57,7 @@ std::string title_section(const RunData& run) {
     tiles += tile(
         "Validation loss", format_loss(closing->loss),
         fmt::format("nats a token, {} tokens", format_count(static_cast<double>(closing->tokens))));
-    tiles += tile("Perplexity", format_number(closing->perplexity), "of the stored weights");
+    tiles += tile("Perplexity", format_perplexity(closing->perplexity), "of the stored weights");
   } else if (!run.steps.empty()) {
     tiles += tile("Training loss", format_loss(run.steps.back().loss), "last step");
   }

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "trainer/telemetry/report/chart.h"
 #include "trainer/telemetry/report/sections.h"
@@ -8,6 +9,7 @@ namespace terse {
 namespace {
 
 constexpr double kSmoothedParts = 60;  // the smoothed line averages about a 60th of the run
+constexpr double kLinearFactor = 12;
 
 using ByIndex = std::function<double(size_t)>;
 
@@ -35,11 +37,21 @@ Series evaluations(const RunData& run, const ByIndex& x) {
   return out;
 }
 
+// A run's first losses are far above all others; the axis ends where the first fiftieth has passed.
+double highest_shown(const std::vector<Point>& smoothed) {
+  double most = -std::numeric_limits<double>::infinity();
+  for (size_t i = smoothed.size() / 50; i < smoothed.size(); ++i) {
+    most = std::max(most, smoothed[i].y);
+  }
+  return most;
+}
+
 Chart loss_chart(const RunData& run, const ByIndex& x) {
   Chart chart;
   chart.subtitle = "Loss, nats a token";
   Series raw = series(run, "each step", "faint", x, [&](size_t i) { return run.steps[i].loss; });
   Series mean{"training, smoothed", "a", smooth(raw.points, window(run)), false};
+  chart.y_most = highest_shown(mean.points);
   chart.series = {std::move(raw), std::move(mean)};
   Series evals = evaluations(run, x);
   if (!evals.points.empty()) chart.series.push_back(std::move(evals));
@@ -72,10 +84,13 @@ Chart loss_by_bytes(const RunData& run) {
   dense.points = smooth(dense.points, window(run));
   Chart chart;
   chart.title = "Loss against bytes sent";
-  chart.subtitle = "Loss, nats a token, smoothed; logarithmic bytes";
+  chart.subtitle = "Loss, nats a token, smoothed";
   chart.x_label = "bytes sent by a rank";
   chart.x_unit = Unit::bytes;
-  chart.log_x = true;
+  // Side by side on one scale while both can be seen; beyond that, by factors.
+  const Cumulative total = run.total();
+  chart.log_x = total.dense_bytes > kLinearFactor * total.wire_bytes;
+  chart.y_most = highest_shown(sent.points);
   chart.series = {std::move(dense), std::move(sent)};
   return chart;
 }
