@@ -1,0 +1,145 @@
+#include "optim/adam_state.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/error.h"
+#include "base/isa.h"
+#include "optim/adam_device.h"
+#include "optim/options.h"
+
+namespace terse {
+namespace {
+constexpr int64_t kBlock = 16384;
+}
+
+AdamOptions AdamOptions::from(const OptimOptions& options) {
+  return {options.beta1(), options.beta2(), options.eps, options.weight_decay};
+}
+
+std::vector<AdamBlock> adam_blocks(const Bucket& bucket) {
+  std::vector<AdamBlock> blocks;
+  for (const Segment& s : bucket.segments) {
+    const int64_t end = s.offset + s.size;
+    for (int64_t at = s.offset; at < end;) {
+      const bool extend = !blocks.empty() && blocks.back().decay == s.decay &&
+                          blocks.back().end - blocks.back().begin < kBlock;
+      if (!extend) blocks.push_back({at, at, s.decay});
+      AdamBlock& block = blocks.back();
+      at = block.end = std::min(end, block.begin + kBlock);
+    }
+  }
+  return blocks;
+}
+
+void AdamState::attach(const BucketPlan& bucket_plan,
+                       std::span<const BucketTensors> bucket_tensors) {
+  TERSE_CHECK(bucket_tensors.size() == bucket_plan.buckets.size(), "one tensor a bucket");
+  plan = bucket_plan;
+  tensors.assign(bucket_tensors.begin(), bucket_tensors.end());
+  m.clear(), v.clear(), blocks.clear();
+  for (size_t b = 0; b < tensors.size(); ++b) {
+    m.push_back(at::zeros_like(tensors[b].value));
+    v.push_back(at::zeros_like(tensors[b].value));
+    blocks.push_back(adam_blocks(plan.buckets[b]));
+  }
+}
+
+AdamStep AdamState::next_step(double learning_rate, double answer_scale) const {
+  const auto t = static_cast<double>(steps + 1);
+  AdamStep step;
+  step.answer_scale = static_cast<float>(answer_scale);
+  step.one_minus_beta1 = static_cast<float>(1 - options.beta1);
+  step.beta2 = static_cast<float>(options.beta2);
+  step.one_minus_beta2 = static_cast<float>(1 - options.beta2);
+  step.step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, t)));
+  step.root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, t)));
+  step.eps = static_cast<float>(options.eps);
+  return step;
+}
+
+float AdamState::keep(double learning_rate) const {
+  return static_cast<float>(1 - learning_rate * options.weight_decay);
+}
+
+void AdamState::gradient_message(int64_t bucket, double scale, at::Tensor out) const {
+  const at::Tensor& gradient = tensors[static_cast<size_t>(bucket)].gradient;
+  if (!out.is_same(gradient)) out.copy_(gradient);
+  if (scale != 1) out.mul_(scale);
+}
+
+void AdamState::adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
+  const auto b = static_cast<size_t>(bucket);
+  const BucketTensors& t = tensors[b];
+  const AdamStep base = next_step(context.learning_rate, context.answer_scale);
+  const float decayed = keep(context.learning_rate);
+  float* p = t.value.mutable_data_ptr<float>();
+  float* mp = m[b].mutable_data_ptr<float>();
+  float* vp = v[b].mutable_data_ptr<float>();
+  const float* g = answer.const_data_ptr<float>();
+  const bool cpu = t.value.is_cpu();
+  const auto count = static_cast<int64_t>(blocks[b].size());
+#pragma omp parallel for schedule(static) if (cpu && count > 1)
+  for (int64_t i = 0; i < count; ++i) {
+    const AdamBlock& k = blocks[b][static_cast<size_t>(i)];
+    AdamStep step = base;
+    if (k.decay) step.keep = decayed;
+    uint16_t* r = rounded_pointer(t, k.begin);
+    const int64_t n = k.end - k.begin;
+    if (cpu)
+      TERSE_DISPATCH(adamw(step, p + k.begin, mp + k.begin, vp + k.begin, g + k.begin, r, n));
+    else
+      adamw_device(step, p + k.begin, mp + k.begin, vp + k.begin, g + k.begin, r, n);
+  }
+}
+
+void AdamState::save(StateWriter& state, const std::string& second_moment) const {
+  state.value(Scope::shared, "optim/steps", steps);
+  save_flat(state, plan, "m", m);
+  save_flat(state, plan, second_moment, v);
+}
+
+void AdamState::load(const StateReader& state, const std::string& second_moment) {
+  load_flat(state, plan, "m", m);
+  load_flat(state, plan, second_moment, v);
+  steps = state.require_integer(Scope::shared, "optim/steps");
+}
+
+void save_flat(StateWriter& state, const BucketPlan& plan, const std::string& what,
+               const std::vector<at::Tensor>& flat) {
+  for (const Bucket& bucket : plan.buckets) {
+    at::Tensor host = flat[static_cast<size_t>(bucket.index)];
+    if (!host.is_cpu()) {
+      host = host.cpu();
+      state.keep(std::make_shared<at::Tensor>(host));
+    }
+    const float* data = host.const_data_ptr<float>();
+    for (const Segment& s : bucket.segments)
+      state.tensor(Scope::shared, fmt::format("optim/{}/{}", what, s.name),
+                   {DType::f32, {s.rows, s.columns}, bytes_of(data + s.offset, s.size)});
+  }
+}
+
+void load_flat(const StateReader& state, const BucketPlan& plan, const std::string& what,
+               const std::vector<at::Tensor>& flat) {
+  for (const Bucket& bucket : plan.buckets) {
+    at::Tensor host = at::empty({bucket.size}, at::kFloat);
+    float* data = host.mutable_data_ptr<float>();
+    for (const Segment& s : bucket.segments) {
+      const TensorView view = state.require(Scope::shared, fmt::format("optim/{}/{}", what, s.name),
+                                            DType::f32, {s.rows, s.columns});
+      std::memcpy(data + s.offset, view.data.data(), view.data.size());
+    }
+    flat[static_cast<size_t>(bucket.index)].copy_(host);
+  }
+}
+
+uint16_t* rounded_pointer(const BucketTensors& tensors, int64_t at) {
+  if (!tensors.rounded.defined()) return nullptr;
+  return reinterpret_cast<uint16_t*>(tensors.rounded.mutable_data_ptr<at::BFloat16>()) + at;
+}
+
+}  // namespace terse

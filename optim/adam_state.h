@@ -1,0 +1,69 @@
+// What AdamW and 1-bit Adam share: hyperparameters, moments in flat buckets, and their checkpoint.
+#pragma once
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/state.h"
+#include "comm/bucket.h"
+#include "comm/optimizer.h"
+#include "optim/kernels/adam.h"
+
+namespace terse {
+
+struct OptimOptions;
+
+struct AdamOptions {
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double eps = 1e-8;
+  double weight_decay = 0.1;
+  static AdamOptions from(const OptimOptions& options);
+};
+
+// A piece of a bucket for one thread: all of its elements decay, or none does.
+struct AdamBlock {
+  int64_t begin = 0;
+  int64_t end = 0;
+  bool decay = true;
+};
+// Cuts a bucket into blocks of at most 16,384 elements.
+std::vector<AdamBlock> adam_blocks(const Bucket& bucket);
+
+// Moments of all buckets. `steps` counts committed updates: skipped ones do not move the bias
+// correction.
+struct AdamState {
+  AdamOptions options;
+  BucketPlan plan;
+  std::vector<BucketTensors> tensors;
+  std::vector<at::Tensor> m;
+  std::vector<at::Tensor> v;
+  std::vector<std::vector<AdamBlock>> blocks;
+  int64_t steps = 0;
+
+  void attach(const BucketPlan& bucket_plan, std::span<const BucketTensors> bucket_tensors);
+  // The constants of the update that follows `steps` updates, bias corrections included.
+  AdamStep next_step(double learning_rate, double answer_scale) const;
+  // `step.keep` for elements that decay.
+  float keep(double learning_rate) const;
+  // out <- scale gradient.
+  void gradient_message(int64_t bucket, double scale, at::Tensor out) const;
+  // One AdamW update of the bucket.
+  void adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer);
+
+  void save(StateWriter& state, const std::string& second_moment) const;
+  void load(const StateReader& state, const std::string& second_moment);
+};
+
+// Flat tensors under "optim/WHAT/NAME", shaped rows x columns as their segments.
+void save_flat(StateWriter& state, const BucketPlan& plan, const std::string& what,
+               const std::vector<at::Tensor>& flat);
+void load_flat(const StateReader& state, const BucketPlan& plan, const std::string& what,
+               const std::vector<at::Tensor>& flat);
+
+// Pointer to element `at` of a bucket's rounded copy, or null if there is none.
+uint16_t* rounded_pointer(const BucketTensors& tensors, int64_t at);
+
+}  // namespace terse

@@ -1,0 +1,46 @@
+#include "optim/options.h"
+
+#include "base/error.h"
+#include "optim/adamw.h"
+#include "optim/onebit_adam.h"
+
+namespace terse {
+
+void OptimOptions::bind(Keys& keys) {
+  keys.choice("name", name, {"adamw", "onebit_adam"}, "optimizer");
+  keys.number("lr", lr, 0, 1e3, "peak learning rate");
+  keys.numbers("betas", betas, "decay of the first and second moment");
+  keys.number("eps", eps, 0, 1, "added to the root of the second moment");
+  keys.number("weight_decay", weight_decay, 0, 1e3, "decoupled weight decay, matrices only");
+  keys.choice("schedule", schedule, {"cosine", "onecycle", "constant"},
+              "learning rate over the steps");
+  keys.integer("warmup", warmup, -1, int64_t{1} << 40,
+               "steps of rising learning rate; -1 = a tenth of the run");
+  keys.number("min_lr", min_lr, 0, 1, "last learning rate, as a part of lr");
+  keys.integer("freeze", freeze, 0, int64_t{1} << 40,
+               "onebit_adam: dense steps before compression begins; 0 = when the variance settles");
+  keys.number("variance_floor", variance_floor, 0, 1,
+              "onebit_adam: least root of the variance, as a part of its segment's");
+}
+
+void OptimOptions::check(Keys& keys) const {
+  if (betas.size() != 2)
+    return keys.problem("betas", fmt::format("needs two numbers, has {}", betas.size()));
+  for (double beta : betas)
+    if (!(beta >= 0 && beta < 1))
+      keys.problem("betas", fmt::format("{} is not at least 0 and below 1", beta));
+}
+
+std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t total_steps,
+                                          bool lossy_codec) {
+  if (options.name == "adamw")
+    return std::make_shared<AdamW>(AdamOptions::from(options),
+                                   lossy_codec ? Phase::codec : Phase::dense);
+  if (options.name == "onebit_adam") {
+    const FreezeRule rule = FreezeRule::from(options, total_steps);
+    return std::make_shared<OnebitAdam>(AdamOptions::from(options), rule, options.variance_floor);
+  }
+  fail(ExitCode::usage, "[optim] name = '{}': there are adamw and onebit_adam", options.name);
+}
+
+}  // namespace terse
