@@ -1,0 +1,100 @@
+// What each verb of the command line was asked to do: plain structs, filled by parse.h.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "launch/world.h"
+
+namespace terse {
+
+// Shared by all verbs.
+struct CommonArguments {
+  WorldFlags world;
+  std::string backend = "auto";  // auto | gloo | mpi | nccl
+  double timeout_s = 60;         // of verbs without a recipe
+  int64_t threads = 0;           // of a rank; 0 = the cores it is bound to
+  bool json = false;             // one JSON value on standard output, nothing else there
+};
+
+struct PrepareArguments {
+  std::vector<std::string> texts;
+  std::string out;
+  int64_t vocab = 4096;
+  double valid = 0.05;
+  std::string tokenizer;  // "" = train one
+};
+
+struct TrainArguments {
+  std::string recipe;
+  std::string out;                // "" = a new folder under runs/
+  std::vector<std::string> sets;  // "table.key=value"
+};
+
+struct ResumeArguments {
+  std::string run;
+  std::vector<std::string> sets;
+};
+
+struct ExportArguments {
+  bool list = false;  // print what can be exported instead
+  std::string run;
+  std::string format;  // "gguf", "gguf:q4_0", "hf", ...
+  std::string out;
+};
+
+struct VerifyArguments {
+  std::string path;
+  std::string against;  // a run
+};
+
+struct EvalArguments {
+  std::string path;     // a run or an exported file
+  std::string data;     // a data folder; "" = the run's own
+  int64_t windows = 0;  // 0 = all
+};
+
+struct ReportArguments {
+  std::string run;
+  std::string out;  // "" = RUN/report.html
+};
+
+struct InspectArguments {
+  std::string path;
+};
+
+struct DoctorArguments {};
+
+struct BenchArguments {
+  std::string what;  // comm | quant | train
+  bool quick = false;
+};
+
+// `terse lab`: one component on tensors from files. Paths may hold {rank}.
+struct LabArguments {
+  std::string what;       // exchange | encode | optimize
+  std::string name;       // the codec, target or optimizer
+  std::string estimator;  // encode
+  std::string in;
+  std::string out;
+  std::vector<std::string> sets;  // "key=value" of the component's recipe table
+};
+
+// Help, version, the recipe's manual: text for standard output, exit code 0.
+struct HelpText {
+  std::string text;
+};
+struct RecipeManual {};
+
+using VerbArguments =
+    std::variant<HelpText, RecipeManual, PrepareArguments, TrainArguments, ResumeArguments,
+                 ExportArguments, VerifyArguments, EvalArguments, ReportArguments, InspectArguments,
+                 DoctorArguments, BenchArguments, LabArguments>;
+
+struct Invocation {
+  CommonArguments common;
+  VerbArguments verb;
+};
+
+}  // namespace terse
