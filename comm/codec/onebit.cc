@@ -24,7 +24,7 @@ struct PartPlan {
   Range groups;
   int64_t scale_offset() const { return words_of(range.size()) * 8; }
   int64_t scale_end() const { return scale_offset() + groups.size() * 4; }
-  int64_t payload() const { return words_of(scale_end() * 8) * 8; }
+  int64_t payload() const { return (scale_end() + 7) / 8 * 8; }
 };
 
 bool all_zero(std::span<const std::byte> bytes) {

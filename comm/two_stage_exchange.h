@@ -1,0 +1,68 @@
+// Two-stage compressed average with error feedback on both sides (1-bit Adam, arXiv:2102.02888,
+// algorithm 1; comm/exchange.h has the rounds):
+//
+//   worker: x = message + e_w; q = C(x), scales over whole segments; e_w' = x - q;
+//           chunk j of q goes to rank j                                          (all-to-all)
+//   owner:  y = (1/N) sum_k q_k in rank order in fp32 + e_s; p = C(y), scales over its chunk;
+//           e_s' = y - p; p goes to everybody                                    (all-gather)
+//   answer: all ranks decode the same p, their own included.
+//
+// What is sent plus what is kept equals what came in: sum of answers + mean e_w + e_s = sum of mean
+// messages, up to fp32 rounding. At size 1 codec and residuals run all the same and nothing is
+// sent. Messages carry headers (docs/protocol.md); a wrong one is an Error(disagree).
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "comm/codec/codec.h"
+#include "comm/exchange.h"
+#include "comm/group.h"
+#include "comm/residual.h"
+
+namespace terse {
+
+class TwoStageExchange final : public Exchange {
+ public:
+  // The codec must have messages of fixed size.
+  TwoStageExchange(Group group, std::unique_ptr<Codec> codec, at::Device device = at::kCPU);
+  ~TwoStageExchange() override;
+
+  std::string name() const override;
+  void attach(const BucketPlan& plan) override;
+  int rounds() const override { return 2; }
+  void start(int64_t bucket, const at::Tensor& message) override;
+  void advance(int64_t bucket, int round) override;
+  void finish(int64_t bucket, at::Tensor answer) override;
+  void set_live(int64_t bucket, const at::Tensor& words) override;
+
+  int64_t wire_bytes(int64_t bucket) const override;
+  int64_t encodes() const override { return encodes_; }
+
+  void commit() override;
+  void rollback() override;
+  void reset_residuals() override;
+  double residual_norm() const override;  // of e_w
+
+  void save(StateWriter& state) const override;
+  void load(const StateReader& state) override;
+
+  // For tests and `terse lab`: the committed residuals of a bucket; e_w whole, e_s this rank's
+  // chunk.
+  at::Tensor worker_residual(int64_t bucket) const { return worker_.current(bucket); }
+  at::Tensor server_residual(int64_t bucket) const { return server_.current(bucket); }
+
+ private:
+  struct Slot;
+  std::unique_ptr<Slot> make_slot(const Bucket& bucket) const;
+
+  Group group_;
+  std::unique_ptr<Codec> codec_;
+  at::Device device_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+  Residual worker_;
+  Residual server_;
+  int64_t encodes_ = 0;
+};
+
+}  // namespace terse
