@@ -26,7 +26,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
-double seconds(std::chrono::milliseconds t) { return std::chrono::duration<double>(t).count(); }
+double seconds(std::chrono::milliseconds t) {
+  return std::chrono::duration<double>(t).count();
+}
 
 std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
@@ -131,8 +133,8 @@ std::vector<std::string> meet(c10d::Store& store, const World& world,
   while (!missing.empty()) {
     if (Clock::now() > end) {
       fail(ExitCode::deadline, "rank {} of {} waited {} s at {}:{}, but rank{} {} did not come",
-           world.rank, world.size, seconds(timeout), world.master_address,
-           world.master_port, missing.size() == 1 ? "" : "s", fmt::join(missing, ", "));
+           world.rank, world.size, seconds(timeout), world.master_address, world.master_port,
+           missing.size() == 1 ? "" : "s", fmt::join(missing, ", "));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
     missing = missing_ranks(store, world.size);
@@ -181,8 +183,9 @@ std::string host_name() {
   return name;
 }
 
-std::string local_address_towards(const std::string& host) {
-  const std::string fallback = "127.0.0.1";
+std::string own_address(const World& world) {
+  const std::string fallback = world.nodes > 1 ? public_address() : "127.0.0.1";
+  const std::string& host = world.master_address;
   addrinfo hints{};
   hints.ai_family = AF_INET;
   hints.ai_socktype = SOCK_DGRAM;
@@ -198,7 +201,8 @@ std::string local_address_towards(const std::string& host) {
   if (!routed) return fallback;
   char text[INET_ADDRSTRLEN] = {};
   ::inet_ntop(AF_INET, &mine.sin_addr, text, sizeof text);
-  return text;
+  // A host name that /etc/hosts maps to 127.0.1.1 is of no use to other machines.
+  return std::string_view(text).starts_with("127.") ? fallback : text;
 }
 
 StorePtr join(World& world, std::chrono::milliseconds timeout) {

@@ -22,7 +22,8 @@ namespace terse {
 c10::intrusive_ptr<c10d::Store> join(World& world, std::chrono::milliseconds timeout);
 
 std::string host_name();
-// This machine's address on the way to `host` (no packet is sent); "127.0.0.1" if there is no way.
-std::string local_address_towards(const std::string& host);
+// The address of this machine at which peers can reach it: the one on the way to the master (no
+// packet is sent), or the first that is not the loopback when the job spans several machines.
+std::string own_address(const World& world);
 
 }  // namespace terse

@@ -56,7 +56,7 @@ struct World {
   std::string job = "terse";   // separates the keys of jobs that share a store
   std::string master_address;  // empty: rank 0 picks (Open MPI, single)
   int master_port = 0;
-  bool agent_store = false;  // torchrun's agent hosts the store: rank 0 connects as well
+  bool agent_store = false;   // torchrun's agent hosts the store: rank 0 connects as well
   bool under_mpirun = false;  // MPI can be initialised with these ranks
 
   // For each value, where it came from: {"rank", "RANK"}, {"master_port", "SLURM_JOB_ID"}, ...
