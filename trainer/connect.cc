@@ -19,7 +19,7 @@ std::chrono::milliseconds milliseconds(double seconds) {
 // "+text" of a success, "!code text" of an Error: what rank 0 tells the others.
 std::string outcome(const std::function<std::string()>& work) {
   try {
-    return "+" + work();
+    return fmt::format("+{}", work());
   } catch (const Error& error) {
     return fmt::format("!{} {}", static_cast<int>(error.code()), error.what());
   } catch (const std::exception& error) {

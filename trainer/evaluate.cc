@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "comm/bucket.h"
 #include "trainer/data/batcher.h"
 #include "trainer/tensors.h"
 

@@ -188,7 +188,8 @@ void Session::load(const StateReader& state) {
     at::Tensor bytes = at::empty({random->numel()}, at::kByte);
     std::copy(random->as<uint8_t>().begin(), random->as<uint8_t>().end(),
               bytes.data_ptr<uint8_t>());
-    at::detail::getDefaultCPUGenerator().set_state(bytes);
+    at::Generator generator = at::detail::getDefaultCPUGenerator();
+    generator.set_state(bytes);
   }
 }
 

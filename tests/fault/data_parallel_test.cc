@@ -1,0 +1,64 @@
+// The same training on other numbers of ranks, launchers and transports.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/fault/small_run.h"
+
+namespace terse {
+namespace {
+
+using testing::Outcome;
+using testing::Started;
+
+// fp32 compute and exchange, no compression of weights: only the order of fp32 sums inside a rank's
+// share differs, which 50 steps of training amplify to less than 1e-5.
+TEST(DataParallelSlow, OneTwoAndFourRanksGiveTheSameLosses) {
+  SmallRun small;
+  const std::vector<std::string> sets = {"train.steps=50",          "train.compute=\"fp32\"",
+                                         "exchange.codec=\"fp32\"", "optim.name=\"adamw\"",
+                                         "qat.target=\"\"",         "qat.ignore=[]"};
+  std::vector<double> one;
+  for (const int ranks : {1, 2, 4}) {
+    const std::string run = "run" + std::to_string(ranks);
+    const Outcome outcome = small.train(run, ranks, sets);
+    ASSERT_TRUE(outcome.ok()) << outcome.text();
+    const auto losses = small.losses(run);
+    ASSERT_EQ(losses.size(), 50u);
+    if (one.empty()) one = losses;
+    for (size_t i = 0; i < one.size(); ++i)
+      ASSERT_LT(std::fabs(losses[i] - one[i]) / one[i], 1e-5) << ranks << " ranks, step " << i + 1;
+  }
+  EXPECT_LT(one.back(), 0.7 * one.front()) << "it learnt nothing, so the comparison says nothing";
+}
+
+// 1-bit Adam until its freeze is AdamW.
+TEST(DataParallelSlow, WarmUpOfOnebitAdamIsAdamW) {
+  SmallRun small;
+  ASSERT_TRUE(
+      small.train("adamw", 2, {"optim.name=\"adamw\"", "exchange.codec=\"fp32\"", "train.steps=20"})
+          .ok());
+  ASSERT_TRUE(small.train("onebit", 2, {"train.steps=20"}).ok());
+  EXPECT_EQ(small.losses("adamw"), small.losses("onebit"));
+  EXPECT_EQ(small.weights("adamw"), small.weights("onebit"));
+}
+
+// Every launcher and transport: identical bytes of weights, optimizer state and Codes, and
+// identical replicas (checked inside by a hash over all ranks before every checkpoint).
+TEST(DataParallelSlow, LaunchersAndTransportsGiveTheSameBytes) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("plain", 2, {"train.steps=200", "checkpoint.every=50"}).ok());
+  const std::string want = small.final_state("plain");
+  for (const auto& [name, launcher] :
+       {std::pair{"mpirun", Started::mpirun}, std::pair{"torchrun", Started::torchrun}}) {
+    if (!testing::available(launcher)) GTEST_SKIP() << "no " << name << " here";
+    const Outcome outcome =
+        small.train(name, 2, {"train.steps=200", "checkpoint.every=50"}, launcher);
+    ASSERT_TRUE(outcome.ok()) << outcome.text();
+    EXPECT_EQ(small.losses(name), small.losses("plain")) << name;
+    EXPECT_TRUE(small.final_state(name) == want) << name;
+  }
+}
+
+}  // namespace
+}  // namespace terse

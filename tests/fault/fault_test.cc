@@ -1,0 +1,154 @@
+// Ranks that die, hang or go wrong, and runs that go on afterwards.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "tests/fault/small_run.h"
+
+namespace terse {
+namespace {
+
+using testing::Outcome;
+using testing::Started;
+
+bool says(const Outcome& outcome, const std::string& text) {
+  return outcome.text().find(text) != std::string::npos;
+}
+
+// kill -9 of a rank in the middle of a random step; resumed, the end is the same bytes.
+TEST(FaultSlow, KilledRankAndResumeIsBitwise) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("whole", 2).ok());
+  std::mt19937 random(std::random_device{}());
+  const auto step = static_cast<int>(11 + random() % 48);  // after the first checkpoint
+  const auto rank = static_cast<int>(random() % 2);
+  const std::string fault = "kill:" + std::to_string(rank) + ":" + std::to_string(step);
+  SCOPED_TRACE(fault);
+  const Outcome killed =
+      small.train("killed", 2, {}, Started::environment, {{"TERSE_FAULT", fault}});
+  EXPECT_EQ(killed.exits[static_cast<size_t>(rank)].signal, SIGKILL) << killed.text();
+  const auto& survivor = killed.exits[static_cast<size_t>(1 - rank)];
+  EXPECT_EQ(survivor.code, 3) << killed.text();
+  EXPECT_NE(survivor.output.find("rank " + std::to_string(rank)), std::string::npos)
+      << killed.text();
+  EXPECT_LT(killed.seconds, 60) << "the survivor must end well within its deadlines";
+
+  const Outcome resumed = small.resume("killed", 2);
+  ASSERT_TRUE(resumed.ok()) << resumed.text();
+  EXPECT_EQ(small.losses("killed"), small.losses("whole"));
+  EXPECT_TRUE(small.final_state("killed") == small.final_state("whole"));
+}
+
+TEST(FaultSlow, LauncherReturnsItsOwnCodeAndLeavesNobody) {
+  for (const Started launcher : {Started::mpirun, Started::torchrun}) {
+    if (!testing::available(launcher)) continue;
+    SmallRun small;
+    const Outcome outcome = small.train("run", 2, {}, launcher, {{"TERSE_FAULT", "kill:1:15"}});
+    ASSERT_FALSE(outcome.exits[0].timed_out) << outcome.text();
+    EXPECT_NE(outcome.exits[0].code, 0) << outcome.text();
+    // Orphans would keep the run's path in their command line.
+    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+      std::ifstream file(entry.path() / "cmdline");
+      std::string line((std::istreambuf_iterator<char>(file)), {});
+      EXPECT_EQ(line.find(small.path("run")), std::string::npos) << entry.path();
+    }
+  }
+}
+
+// A NaN in one rank's gradient: all ranks skip the same step, and nothing else changes.
+TEST(FaultSlow, NanOnOneRankIsSkippedByAll) {
+  SmallRun small;
+  for (const std::string step : {"7", "33"}) {  // a dense and a compressed step
+    const std::string run = "run" + step;
+    const Outcome outcome =
+        small.train(run, 2, {}, Started::environment, {{"TERSE_FAULT", "nan:1:" + step}});
+    ASSERT_TRUE(outcome.ok()) << outcome.text();
+    EXPECT_TRUE(says(outcome, "rank 1")) << outcome.text();
+    const auto losses = small.losses(run);
+    for (size_t i = 0; i < losses.size(); ++i)
+      EXPECT_EQ(std::isnan(losses[i]), i + 1 == std::stoul(step)) << "step " << i + 1;
+  }
+}
+
+TEST(FaultSlow, EndlessNanEndsWithCode6) {
+  SmallRun small;
+  std::string faults;
+  for (int step = 3; step < 12; ++step)
+    faults += (step > 3 ? "," : "") + ("nan:0:" + std::to_string(step));
+  const Outcome outcome = small.train("run", 2, {"train.max_skipped=5"}, Started::environment,
+                                      {{"TERSE_FAULT", faults}});
+  for (const auto& exit : outcome.exits) EXPECT_EQ(exit.code, 6) << outcome.text();
+}
+
+TEST(FaultSlow, HungRankIsNamedWithinTheDeadline) {
+  SmallRun small;
+  const Outcome outcome = small.train("run", 2, {"exchange.timeout_s=5"}, Started::environment,
+                                      {{"TERSE_FAULT", "hang:1:15"}});
+  EXPECT_EQ(outcome.exits[0].code, 4) << outcome.text();
+  EXPECT_NE(outcome.exits[0].output.find("rank 1"), std::string::npos) << outcome.text();
+}
+
+// SIGTERM: saved, exit code 75; resumed, the same end.
+TEST(FaultSlow, TerminatedRunIsSavedAndResumes) {
+  SmallRun small;
+  const std::vector<std::string> sets = {"train.steps=400", "checkpoint.every=0",
+                                         "train.log_every=1"};
+  ASSERT_TRUE(small.train("whole", 2, sets).ok());
+  testing::Job job(small.train_launch("run", 2, sets));
+  ASSERT_TRUE(job.wait_for(0, "step 25/")) << job.wait().text();
+  job.signal(1, SIGTERM);
+  const Outcome stopped = job.wait();
+  for (const auto& exit : stopped.exits) EXPECT_EQ(exit.code, 75) << stopped.text();
+  const Outcome resumed = small.resume("run", 2);
+  ASSERT_TRUE(resumed.ok()) << resumed.text();
+  EXPECT_EQ(small.losses("run"), small.losses("whole"));
+  EXPECT_TRUE(small.final_state("run") == small.final_state("whole"));
+}
+
+// The newest checkpoint is damaged: the one before is used, the reason is said, the end is the
+// same.
+TEST(FaultSlow, DamagedCheckpointFallsBack) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("run", 2).ok());
+  const std::string whole = small.final_state("run");
+  const std::string damaged = small.path("run/checkpoints/step-00000060/shared.safetensors");
+  std::fstream(damaged, std::ios::in | std::ios::out | std::ios::binary).seekp(5000).put('\x7f');
+  const Outcome resumed = small.resume("run", 2);
+  ASSERT_TRUE(resumed.ok()) << resumed.text();
+  EXPECT_TRUE(says(resumed, "step-00000060")) << resumed.text();
+  EXPECT_TRUE(says(resumed, "step-00000050")) << resumed.text();
+  EXPECT_TRUE(small.final_state("run") == whole);
+}
+
+// Another number of ranks goes on from the same checkpoint; no sample is lost or repeated, since
+// the cursor counts windows of all ranks, and the loss continues.
+TEST(FaultSlow, ResumesOnAnotherNumberOfRanks) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("whole", 2).ok());
+  ASSERT_EQ(
+      small.train("run", 2, {}, Started::environment, {{"TERSE_FAULT", "kill:0:45"}}).exits[1].code,
+      3);
+  const Outcome resumed = small.resume("run", 4);
+  ASSERT_TRUE(resumed.ok()) << resumed.text();
+  const auto losses = small.losses("run"), whole = small.losses("whole");
+  ASSERT_EQ(losses.size(), whole.size());
+  // Residuals are redistributed, not lost: the curve stays within the noise of compression.
+  EXPECT_NEAR(losses.back(), whole.back(), 0.15 * whole.back());
+}
+
+TEST(FaultSlow, RanksThatDisagreeAreNamed) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("first", 1, {"train.steps=1"}).ok());  // prepares the data
+  // The batch cannot be shared by three ranks.
+  const Outcome uneven = small.train("uneven", 3);
+  for (const auto& exit : uneven.exits) EXPECT_EQ(exit.code, 2) << uneven.text();
+  EXPECT_TRUE(says(uneven, "batch_tokens")) << uneven.text();
+}
+
+}  // namespace
+}  // namespace terse
