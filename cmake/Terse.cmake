@@ -19,6 +19,8 @@ endfunction()
 function(terse_use_torch target)
   target_link_libraries(${target} PUBLIC terse::torch)
   target_precompile_headers(${target} REUSE_FROM terse_torch_pch)
+  # CMake compiles programs with -fPIE; the precompiled header was made with -fPIC and only fits that.
+  target_compile_options(${target} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-fPIC>)
 endfunction()
 
 # terse_kernels(TARGET FILE...): compiles each file once per instruction set, with TERSE_ISA naming
