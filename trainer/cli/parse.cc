@@ -1,5 +1,7 @@
 #include "trainer/cli/parse.h"
 
+#include <fmt/ranges.h>
+
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -116,8 +118,7 @@ void Parser::add_training_verbs() {
   CLI::Option* recipe = train->add_option("recipe", t->recipe, "TOML file")->required();
   train->add_option("--out", t->out, "folder of the run; default: a new one under runs/");
   train->add_option("--set", t->sets, "table.key=value: overrides the recipe (repeatable)")
-      ->take_all()
-      ->expected(1);
+      ->allow_extra_args(false);
   train
       ->add_flag_callback(
           "--help-recipe",
@@ -133,8 +134,7 @@ void Parser::add_training_verbs() {
                             "mpirun -n 2 --bind-to none terse resume runs/quickstart-1");
   resume->add_option("run", r->run, "folder of the run")->required();
   resume->add_option("--set", r->sets, "table.key=value, e.g. train.steps=2000 to train longer")
-      ->take_all()
-      ->expected(1);
+      ->allow_extra_args(false);
 }
 
 void Parser::add_file_verbs() {
@@ -210,8 +210,7 @@ void Parser::add_lab_part(CLI::App* lab, const std::string& name, const std::str
       ->required();
   app->add_option("--set", arguments->sets,
                   "key=value of the component's recipe table (repeatable)")
-      ->take_all()
-      ->expected(1);
+      ->allow_extra_args(false);
   verbs_.push_back({app, [arguments] { return *arguments; }});
 }
 
