@@ -1,0 +1,36 @@
+// What is in an exported file, for people and programs.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace terse {
+
+struct InspectTensor {
+  std::string name;
+  std::string type;  // "F32", "Q4_0", ...
+  std::vector<int64_t> shape;
+  int64_t bytes = 0;
+  std::map<int, int64_t> histogram;  // code -> count, where the type has codes
+  double bits_per_weight() const;
+};
+
+struct Inspection {
+  std::string path;
+  std::string format;  // "gguf" or "safetensors"
+  int64_t bytes = 0;   // of the file
+  int64_t parameters = 0;
+  std::string checksums;                                      // "ok", "none" or the error
+  std::vector<std::pair<std::string, std::string>> metadata;  // long values cut
+  std::vector<InspectTensor> tensors;
+};
+
+// GGUF, safetensors, or a folder with model.safetensors. Reads all data once (checksums,
+// histograms). Error(invalid_file) if it cannot be read; a wrong checksum is reported, not thrown.
+Inspection inspect_file(const std::string& path);
+std::string to_text(const Inspection& inspection);
+std::string to_json(const Inspection& inspection);
+
+}  // namespace terse
