@@ -21,8 +21,8 @@ configure_and_build() {
   shift
   local targets=()
   (($#)) && targets=(--target "$@")
-  cmake --preset "$preset" >build-configure.log 2>&1 || { cat build-configure.log; rm -f build-configure.log; return 1; }
-  rm -f build-configure.log
+  local log
+  log=$(cmake --preset "$preset" 2>&1) || { printf '%s\n' "$log"; return 1; }
   cmake --build --preset "$preset" -j "$(build_jobs)" "${targets[@]}"
 }
 
