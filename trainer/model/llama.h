@@ -20,11 +20,11 @@ struct LlamaOptions {
   int64_t layers = 6;
   int64_t width = 256;
   int64_t heads = 4;
-  int64_t kv_heads = 0;   // 0 = heads
+  int64_t kv_heads = 0;  // 0 = heads
   int64_t hidden = 768;
   int64_t context = 256;
-  int64_t vocab = 0;      // 0 = the tokenizer's
-  bool tie = false;       // output weights = embedding
+  int64_t vocab = 0;  // 0 = the tokenizer's
+  bool tie = false;   // output weights = embedding
   double rope_theta = 10000.0;
   double norm_eps = 1e-5;
   void bind(Keys& keys);
@@ -42,8 +42,8 @@ struct ComputeOptions {
 
 class Llama {
  public:
-  // Weights drawn N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)), from
-  // `seed` alone: the same on every rank, device and thread count.
+  // Weights drawn N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
+  // from `seed` alone: the same on every rank, device and thread count.
   Llama(const LlamaOptions& options, const QatOptions& qat, const ComputeOptions& compute,
         uint64_t seed);
   ~Llama();

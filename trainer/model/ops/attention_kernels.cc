@@ -1,0 +1,90 @@
+#include "trainer/model/ops/kernels.h"
+#include "trainer/model/ops/vec16.h"
+
+#include <limits>
+
+namespace terse::TERSE_ISA {
+namespace {
+
+template <typename T>
+void rotate(const T* in, const float* cosine, const float* sine, T* out, int64_t half,
+            float direction) {
+  for_lanes(half, [&](int64_t i, int64_t lanes) TERSE_LANES {
+    const F16 a = load(in + i, lanes), b = load(in + half + i, lanes);
+    const F16 c = load(cosine + i, lanes), s = load(sine + i, lanes) * direction;
+    store(out + i, a * c - b * s, lanes);
+    store(out + half + i, b * c + a * s, lanes);
+  });
+}
+
+int64_t visible_keys(const SoftmaxRows& rows, int64_t r) {
+  return rows.causal ? (rows.first + r) % rows.queries + 1 : rows.keys;
+}
+
+template <typename T>
+void zero_masked(T* row, int64_t visible, int64_t keys) {
+  std::memset(row + visible, 0, static_cast<size_t>(keys - visible) * sizeof(T));
+}
+
+template <typename T>
+void softmax_row(T* row, int64_t n, float scale) {
+  const float lowest = -std::numeric_limits<float>::infinity();
+  F16 highest = splat(lowest);
+  for_lanes(n, [&](int64_t i, int64_t lanes)
+                   TERSE_LANES { highest = max(highest, load(row + i, lanes, lowest)); });
+  const float top = max(highest);
+  F16 total{};
+  for_lanes(n, [&](int64_t i, int64_t lanes)
+                   TERSE_LANES { total += exp((load(row + i, lanes, lowest) - top) * scale); });
+  const float inverse = 1.0f / sum(total);
+  for_lanes(n, [&](int64_t i, int64_t lanes) TERSE_LANES {
+    store(row + i, exp((load(row + i, lanes, lowest) - top) * scale) * inverse, lanes);
+  });
+}
+
+template <typename T>
+void softmax(T* scores, const SoftmaxRows& rows) {
+  for (int64_t r = 0; r < rows.count; ++r) {
+    T* row = scores + r * rows.keys;
+    const int64_t visible = visible_keys(rows, r);
+    softmax_row(row, visible, rows.scale);
+    zero_masked(row, visible, rows.keys);
+  }
+}
+
+template <typename T>
+void softmax_gradient(const T* p, T* dp, const SoftmaxRows& rows) {
+  for (int64_t r = 0; r < rows.count; ++r) {
+    const T* prob = p + r * rows.keys;
+    T* row = dp + r * rows.keys;
+    const int64_t visible = visible_keys(rows, r);
+    F16 product{};
+    for_lanes(visible, [&](int64_t i, int64_t lanes) TERSE_LANES {
+      product += load(prob + i, lanes) * load(row + i, lanes);
+    });
+    const float mean = sum(product);
+    for_lanes(visible, [&](int64_t i, int64_t lanes) TERSE_LANES {
+      store(row + i, load(prob + i, lanes) * (load(row + i, lanes) - mean) * rows.scale, lanes);
+    });
+    zero_masked(row, visible, rows.keys);
+  }
+}
+
+}  // namespace
+
+#define TERSE_DEFINE(T)                                                                       \
+  void rotate_head(const T* in, const float* cosine, const float* sine, T* out, int64_t half, \
+                   float direction) {                                                         \
+    rotate<T>(in, cosine, sine, out, half, direction);                                        \
+  }                                                                                           \
+  void softmax_forward(T* scores, const SoftmaxRows& rows) {                                  \
+    softmax<T>(scores, rows);                                                                 \
+  }                                                                                           \
+  void softmax_backward(const T* p, T* dp, const SoftmaxRows& rows) {                         \
+    softmax_gradient<T>(p, dp, rows);                                                         \
+  }
+TERSE_DEFINE(float)
+TERSE_DEFINE(uint16_t)
+#undef TERSE_DEFINE
+
+}  // namespace terse::TERSE_ISA
