@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "export/formats.h"
-#include "export/verify.h"
+#include "export/import.h"
 #include "trainer/data/tokenizer.h"
 #include "trainer/packing.h"
 #include "trainer/snapshot.h"
@@ -122,7 +122,7 @@ ExportRecord export_and_verify(const Artifact& artifact, const std::string& form
                                const std::string& out) {
   const ExportFormat resolved = resolve_format(format);
   const ExportReport report = export_artifact(FileSystem::real(), artifact, resolved, out);
-  const VerifyResult verified = verify_artifact(artifact, out);
+  const VerifyResult verified = verify_file(out, artifact);
   if (!verified.different.empty())
     fail(ExitCode::invalid_file,
          "{}: {} of {} tensors differ from the run, first {}: a defect of "
