@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/error.h"
+#include "export/formats.h"
 #include "qat/plan.h"
 
 namespace terse {
@@ -50,12 +53,22 @@ void check_layers(const Recipe& recipe, Keys& keys) {
   }
 }
 
+void check_format(const Recipe& recipe, Keys& keys) {
+  if (recipe.export_.format.empty()) return;
+  try {
+    resolve_format(recipe.export_.format);
+  } catch (const Error& error) {
+    keys.problem("format", error.what());
+  }
+}
+
 }  // namespace
 
 void check_together(const Recipe& recipe, const KeysOf& keys) {
   check_batch(recipe, keys("train"));
   check_steps(recipe, keys("optim"));
   check_layers(recipe, keys("qat"));
+  check_format(recipe, keys("export"));
 }
 
 }  // namespace terse

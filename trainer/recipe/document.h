@@ -65,6 +65,9 @@ Document parse_document(std::string_view text, const std::string& source,
 // optim.name=adamw and optim.name="adamw" say the same.
 void apply_set(Document& document, std::string_view assignment, std::vector<Problem>& problems);
 
+// Error(usage) with all problems, one a line, in the order of the file, those of flags last.
+[[noreturn]] void fail_with_problems(std::vector<Problem> problems, const std::string& source);
+
 // TOML text of values, which parses back to the same value.
 std::string toml_text(bool value);
 std::string toml_text(int64_t value);

@@ -6,15 +6,11 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "trainer/recipe/cross_checks.h"
+#include "trainer/recipe/one_table.h"
 #include "trainer/recipe/recipe_tables.h"
 
 namespace terse {
 namespace {
-
-template <typename Options>
-void check_table(const Options& options, RecipeKeys& keys) {
-  if constexpr (requires { options.check(keys); }) options.check(keys);
-}
 
 void report_unknown_tables(const Document& document, const std::vector<std::string>& names,
                            std::vector<Problem>& problems) {
@@ -22,17 +18,6 @@ void report_unknown_tables(const Document& document, const std::vector<std::stri
     if (std::ranges::find(names, table.name) == names.end())
       problems.push_back({table.place, fmt::format("unknown table [{}]{}", table.name,
                                                    did_you_mean(table.name, names))});
-}
-
-[[noreturn]] void fail_with(std::vector<Problem> problems, const std::string& source) {
-  // In the file's order; flags, which have no lines, last.
-  std::ranges::stable_sort(problems, {}, [](const Problem& p) {
-    return std::tuple(p.place.line == 0, p.place.line, p.place.column);
-  });
-  std::string text = fmt::format("{}: {} problem{} in the recipe", source, problems.size(),
-                                 problems.size() == 1 ? "" : "s");
-  for (const Problem& p : problems) text += fmt::format("\n  {}: {}", p.place.to_text(), p.message);
-  throw Error(ExitCode::usage, text);
 }
 
 Recipe bind_recipe(const Document& document, std::vector<Problem>& problems) {
@@ -68,7 +53,7 @@ Recipe parse_recipe(std::string_view text, const std::string& source,
   Document document = parse_document(text, source, problems);
   for (const std::string& set : sets) apply_set(document, set, problems);
   Recipe recipe = bind_recipe(document, problems);
-  if (!problems.empty()) fail_with(std::move(problems), source);
+  if (!problems.empty()) fail_with_problems(std::move(problems), source);
   return recipe;
 }
 

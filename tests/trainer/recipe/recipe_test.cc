@@ -62,7 +62,7 @@ TEST(Recipe, EveryKindOfFaultIsReportedInOneGo) {
       "betas = [0.9]\n"    // a component's own check
       "[exchnage]\n",      // unknown table
       {"qat.target=gguf:q4_1"});
-  EXPECT_THAT(message, HasSubstr("r.toml: 9 problems in the recipe\n"));
+  EXPECT_THAT(message, HasSubstr("r.toml: 9 problems\n"));
   EXPECT_THAT(message,
               HasSubstr("r.toml:2:1: unknown key 'widht' in [model]; did you mean 'width'?"));
   EXPECT_THAT(message, HasSubstr("r.toml:3:1: [model] heads: expected an integer, found a text"));
