@@ -20,7 +20,8 @@ add_library(terse_torch INTERFACE)
 add_library(terse::torch ALIAS terse_torch)
 target_include_directories(terse_torch SYSTEM INTERFACE
   "${TERSE_TORCH_DIR}/include" "${TERSE_TORCH_DIR}/include/torch/csrc/api/include")
-target_compile_definitions(terse_torch INTERFACE USE_C10D_GLOO)
+# The wheel's include folder brings a fmt of its own (found before the system's) without its library.
+target_compile_definitions(terse_torch INTERFACE USE_C10D_GLOO FMT_HEADER_ONLY)
 target_link_libraries(terse_torch INTERFACE
   "${TERSE_TORCH_DIR}/lib/libtorch_cpu.so" "${TERSE_TORCH_DIR}/lib/libc10.so"
   "${TERSE_CUDART}" "${TERSE_CUPTI}")

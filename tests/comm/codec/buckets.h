@@ -1,0 +1,109 @@
+// Buckets and inputs for the codec tests.
+#pragma once
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <numeric>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/isa.h"
+#include "comm/codec/codec.h"
+
+namespace terse::testing {
+
+inline Bucket make_bucket(const std::vector<int64_t>& sizes) {
+  Bucket bucket{.index = 3, .size = 0, .segments = {}};
+  for (const int64_t size : sizes) {
+    bucket.segments.push_back(
+        {fmt::format("s{}", bucket.segments.size()), bucket.size, size, 1, size, true});
+    bucket.size += size;
+  }
+  return bucket;
+}
+
+// Reproducible values in (-1, 1), heavier near 0; no library's generator.
+inline std::vector<float> values(int64_t n, uint64_t seed) {
+  std::vector<float> v(static_cast<size_t>(n));
+  uint64_t state = seed * 0x9e3779b97f4a7c15u + 1;
+  for (float& x : v) {
+    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+    const float u = static_cast<float>(state >> 40) * 0x1p-23f - 1.0f;
+    x = u * u * u;
+  }
+  return v;
+}
+
+// Zeros of both signs, denormals, the largest numbers.
+inline std::vector<float> awkward(int64_t n) {
+  const float some[] = {0.0f, -0.0f, 1e-42f, -1e-42f, 3e38f, -3e38f, 1.0f, -1e-20f};
+  std::vector<float> v(static_cast<size_t>(n));
+  for (size_t i = 0; i < v.size(); ++i) v[i] = some[i * 7 % 8];
+  return v;
+}
+
+inline std::vector<Range> chunks(int64_t n, int64_t ranks) {
+  std::vector<Range> parts;
+  const int64_t c = 64 * ((n + 64 * ranks - 1) / (64 * ranks));
+  for (int64_t j = 0; j < ranks; ++j)
+    parts.push_back({std::min(j * c, n), std::min((j + 1) * c, n)});
+  return parts;
+}
+
+// The messages of all parts, each in memory of its own that is exactly as long as the message.
+struct Messages {
+  explicit Messages(const BoundCodec& bound) {
+    for (int64_t j = 0; j < bound.parts(); ++j) {
+      storage.emplace_back(static_cast<size_t>(bound.bytes(j) + 7) / 8);
+      rooms.emplace_back(reinterpret_cast<std::byte*>(storage.back().data()),
+                         static_cast<size_t>(bound.bytes(j)));
+    }
+    used.resize(rooms.size());
+  }
+  std::span<const std::byte> view(int64_t j) const {
+    return rooms[static_cast<size_t>(j)].first(static_cast<size_t>(used[static_cast<size_t>(j)]));
+  }
+  std::vector<std::byte> copy(int64_t j) const { return {view(j).begin(), view(j).end()}; }
+
+  std::vector<std::vector<uint64_t>> storage;
+  std::vector<std::span<std::byte>> rooms;
+  std::vector<int64_t> used;
+};
+
+inline std::vector<float> decode(BoundCodec& bound, const Messages& messages, const MessageTag& tag,
+                                 const uint64_t* live = nullptr) {
+  std::vector<float> out;
+  for (int64_t j = 0; j < bound.parts(); ++j) {
+    std::vector<float> part(static_cast<size_t>(bound.part(j).size()));
+    const auto view = messages.view(j);
+    bound.decode_sum(j, std::span(&tag, 1), std::span(&view, 1), 1.0f, live, part.data());
+    out.insert(out.end(), part.begin(), part.end());
+  }
+  return out;
+}
+
+inline std::vector<Isa> supported() {
+  std::vector<Isa> all;
+  for (const Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512})
+    if (isa_supported(isa)) all.push_back(isa);
+  return all;
+}
+
+// Puts the instruction set back when a test ends.
+struct WithIsa {
+  explicit WithIsa(Isa wanted) : before(isa()) { force_isa(wanted); }
+  ~WithIsa() { force_isa(before); }
+  Isa before;
+};
+
+// Bit patterns, so that NaNs and signed zeros compare.
+inline std::vector<uint32_t> patterns(const std::vector<float>& v) {
+  std::vector<uint32_t> p;
+  for (const float x : v) p.push_back(std::bit_cast<uint32_t>(x));
+  return p;
+}
+
+}  // namespace terse::testing
