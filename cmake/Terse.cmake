@@ -54,9 +54,10 @@ function(terse_cuda_kernels target)
   endif()
   add_library(${target}_cuda OBJECT ${ARGN})
   set_target_properties(${target}_cuda PROPERTIES CUDA_ARCHITECTURES "80;90;100"
-    POSITION_INDEPENDENT_CODE ON)
-  # By hand: CMake 3.25 does not know which standards nvcc 13 has.
-  target_compile_options(${target}_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
+    POSITION_INDEPENDENT_CODE ON
+    # nvcc's own default. CMake 3.25 knows of no C++20 in nvcc 13, and would otherwise ask for the
+    # standard of the C++ files.
+    CUDA_STANDARD 17)
   target_include_directories(${target}_cuda PRIVATE "${PROJECT_SOURCE_DIR}")
   if(TERSE_CUDA)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_cuda>)
