@@ -1,0 +1,11 @@
+// Chosen by CMake where trainer/bench/quant is not part of the build.
+#include "base/error.h"
+#include "trainer/cli/components.h"
+
+namespace terse {
+
+int bench_quant_verb(const CommonArguments&, const BenchArguments&) {
+  fail(ExitCode::usage, "this program was built without `bench quant`");
+}
+
+}  // namespace terse
