@@ -115,7 +115,7 @@ def packed(tensors):
         full = name if name.startswith("lm_head") else "model." + name
         for part, whole in (("q_proj", "qkv_proj"), ("k_proj", "qkv_proj"), ("v_proj", "qkv_proj"),
                             ("gate_proj", "gate_up_proj"), ("up_proj", "gate_up_proj")):
-            full = full.replace(part, whole)
+            full = full.replace(f".{part}.", f".{whole}.")
         out[full] = torch.cat((out[full], t)) if full in out else t.clone()
     return out
 
