@@ -51,9 +51,10 @@ at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const 
 
 class LinearFunction : public Function<LinearFunction> {
  public:
-  // `learned`: the weight, then the representation's parameters.
+  // `learned`: the weight, then the representation's parameters; a TensorList, since autograd does
+  // not look into a std::vector.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
-                            const std::vector<at::Tensor>& learned,
+                            at::TensorList learned,
                             const c10::intrusive_ptr<Layer>& layer) {
     (void)learned;  // only tells autograd where gradients go; the matmul sees the encoded copy
     KeptActivation kept;
@@ -165,10 +166,10 @@ void QuantizedLinear::refresh() {
 at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
   const Layer& layer = *impl_->layer;
   TERSE_CHECK(layer.multiplied.defined(), "{}: forward before refresh", layer.name);
-  if (!layer.frozen) return LinearFunction::apply(x, impl_->learned, impl_->layer);
+  if (!layer.frozen) return LinearFunction::apply(x, at::TensorList(impl_->learned), impl_->layer);
   std::vector<at::Tensor> constants;
   for (const at::Tensor& t : impl_->learned) constants.push_back(t.detach());
-  return LinearFunction::apply(x, constants, impl_->layer);
+  return LinearFunction::apply(x, at::TensorList(constants), impl_->layer);
 }
 
 Codes QuantizedLinear::codes() const {
