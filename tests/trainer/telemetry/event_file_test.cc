@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "tests/trainer/telemetry/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 
 namespace terse {
 namespace {
@@ -47,7 +47,7 @@ TEST(EventFile, TensorBoardReadsItBack) {
   if (!std::filesystem::exists(std::string(TERSE_SOURCE_DIR) + "/.venv-peers/bin/tensorboard")) {
     GTEST_SKIP() << "no .venv-peers with tensorboard; scripts/setup --peers makes it";
   }
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   FileSystem& fs = FileSystem::real();
   {
     EventFile file(fs, folder.path(), 1e9, "host", 1);

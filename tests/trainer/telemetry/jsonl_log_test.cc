@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tests/trainer/telemetry/temporary_folder.h"
+#include "tests/support/temporary_directory.h"
 #include "trainer/telemetry/records.h"
 
 namespace terse {
@@ -21,7 +21,7 @@ std::vector<int64_t> steps_in(const std::string& path) {
 }
 
 TEST(JsonlLog, AResumedRunGoesOnAfterItsCheckpoint) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const std::string path = folder.path() + "/deep/er/metrics.jsonl";
   {
     JsonlLog log(FileSystem::real(), path, 0);
@@ -46,7 +46,7 @@ TEST(JsonlLog, KilledAtEveryByte) {
 }
 
 TEST(JsonlLog, ANewRunStartsEmpty) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const std::string path = folder.path() + "/metrics.jsonl";
   { JsonlLog(FileSystem::real(), path, 0).write(to_json(step(1))); }
   { JsonlLog(FileSystem::real(), path, 0).write(to_json(step(2))); }

@@ -8,8 +8,8 @@
 #include <cstdio>
 
 #include "base/error.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/trainer/telemetry/synthetic_run.h"
-#include "tests/trainer/telemetry/temporary_folder.h"
 
 namespace terse {
 namespace {
@@ -34,7 +34,7 @@ std::string faults(const std::string& html, const std::string& folder) {
 }
 
 TEST(Report, ShowsTheWholeRun) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const RunFiles files{folder.path() + "/run"};
   test::write_synthetic_run(files, 200);
   const std::string html = render_report(files);
@@ -50,7 +50,7 @@ TEST(Report, ShowsTheWholeRun) {
 }
 
 TEST(Report, BytesByPhaseAreTheSumsOfTheRecords) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const RunFiles files{folder.path() + "/run"};
   test::write_synthetic_run(files, 100);
   const std::string html = render_report(files);
@@ -65,7 +65,7 @@ TEST(Report, BytesByPhaseAreTheSumsOfTheRecords) {
 }
 
 TEST(Report, DoesWithoutMissingFiles) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const RunFiles files{folder.path() + "/run"};
   test::write_synthetic_run(files, 50);
   FileSystem& fs = FileSystem::real();
@@ -79,7 +79,7 @@ TEST(Report, DoesWithoutMissingFiles) {
 }
 
 TEST(Report, SurvivesATornRunOfOneRankWithNotANumber) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const RunFiles files{folder.path()};
   std::string lines;
   for (int64_t i = 1; i <= 5; ++i) {
@@ -95,7 +95,7 @@ TEST(Report, SurvivesATornRunOfOneRankWithNotANumber) {
 }
 
 TEST(Report, WrongFilesAreNamed) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const RunFiles files{folder.path()};
   const auto message = [&] {
     try {

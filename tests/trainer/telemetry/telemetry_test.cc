@@ -3,8 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/error.h"
+#include "tests/support/faulty_file_system.h"
+#include "tests/support/temporary_directory.h"
 #include "tests/trainer/telemetry/synthetic_run.h"
-#include "tests/trainer/telemetry/temporary_folder.h"
 #include "trainer/telemetry/results.h"
 
 namespace terse {
@@ -22,7 +24,7 @@ void take(Telemetry& telemetry, int64_t first, int64_t last) {
 // Killed at step 27 with a checkpoint of step 20: afterwards the files are those of a run that was
 // never killed, byte for byte, and so are the sums.
 TEST(Telemetry, ResumedFilesEqualUninterruptedOnes) {
-  test::TemporaryFolder whole_folder;
+  TemporaryDirectory whole_folder;
   const RunFiles whole{whole_folder.path() + "/whole"}, killed{whole_folder.path() + "/killed"};
   const auto silent = [](std::string_view) {};
   FileSystem& fs = FileSystem::real();
@@ -48,8 +50,36 @@ TEST(Telemetry, ResumedFilesEqualUninterruptedOnes) {
   EXPECT_EQ(second.summary().loss, reference.summary().loss);
 }
 
+// A disk that fills up at any call is an Error(invalid_file); once there is room, the run goes on
+// from its checkpoint as if nothing had been.
+TEST(Telemetry, ADiskThatFillsUp) {
+  const auto silent = [](std::string_view) {};
+  for (int64_t fail_at = 0;; ++fail_at) {
+    TemporaryDirectory folder;
+    const RunFiles files{folder / "run"};
+    FaultyFileSystem full(fail_at);
+    try {
+      Telemetry telemetry(full, files, {}, kSteps, 0, silent);
+      take(telemetry, 1, 5);
+      telemetry.sync();
+      break;  // the disk was large enough
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::invalid_file) << error.what();
+    }
+    Telemetry again(FileSystem::real(), files, {}, kSteps, 2, silent);
+    take(again, 3, 5);
+    int64_t last = 0;
+    for (const Record& record : parse_records(read_text(files.metrics()))) {
+      EXPECT_GT(step_of(record), last) << fail_at;
+      last = step_of(record);
+    }
+    EXPECT_EQ(last, 5);
+    ASSERT_LT(fail_at, 100);
+  }
+}
+
 TEST(Telemetry, SumsAreThoseOfTheRecords) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   Telemetry telemetry(FileSystem::real(), {folder.path()}, {}, kSteps, 0, [](std::string_view) {});
   take(telemetry, 1, kSteps);
   // The first fifth is dense.
@@ -59,7 +89,7 @@ TEST(Telemetry, SumsAreThoseOfTheRecords) {
 }
 
 TEST(Telemetry, DecisionsAreShown) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   std::string out;
   Telemetry telemetry(FileSystem::real(), {folder.path()}, {}, kSteps, 0,
                       [&](std::string_view text) { out += text; });
@@ -68,7 +98,7 @@ TEST(Telemetry, DecisionsAreShown) {
 }
 
 TEST(Results, ComeBack) {
-  test::TemporaryFolder folder;
+  TemporaryDirectory folder;
   const RunFiles files{folder.path()};
   EXPECT_TRUE(read_results(files.results()).evaluations.empty());
   EXPECT_TRUE(read_layers(files.layers()).empty());
