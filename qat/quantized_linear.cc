@@ -24,6 +24,9 @@ struct Layer : torch::CustomClassHolder {
   bool frozen = false;    // runs on given codes
 };
 
+// Learned tensors of a representation (a step; codebooks and scales).
+constexpr size_t kMostParameters = 2;
+
 int64_t rotation(const Layer& layer) {
   return layer.representation ? layer.representation->hadamard() : 0;
 }
@@ -51,12 +54,12 @@ at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const 
 
 class LinearFunction : public Function<LinearFunction> {
  public:
-  // `learned`: the weight, then the representation's parameters; a TensorList, since autograd does
-  // not look into a std::vector.
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x,
-                            at::TensorList learned,
+  // `weight` and the representation's parameters only tell autograd where gradients go; the matmul
+  // sees the encoded copy.
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& /*weight*/,
+                            const std::optional<at::Tensor>& /*parameter 0*/,
+                            const std::optional<at::Tensor>& /*parameter 1*/,
                             const c10::intrusive_ptr<Layer>& layer) {
-    (void)learned;  // only tells autograd where gradients go; the matmul sees the encoded copy
     KeptActivation kept;
     const at::Tensor rows = rows_of(x).contiguous();
     const at::Tensor input = stored_input(*layer, rows, kept);
@@ -79,7 +82,7 @@ class LinearFunction : public Function<LinearFunction> {
     KeptActivation kept;
     if (layer->activations) kept = {saved[1], saved[2], saved[3]};
     const at::Tensor dy = rows_of(grads[0]).contiguous();
-    variable_list result(2 + parameter_count(*layer) + 1);
+    variable_list result(2 + kMostParameters + 1);  // one an argument of forward
     if (ctx->needs_input_grad(0)) {
       const at::Tensor d = at::mm(dy, multiplied);
       result[0] = input_gradient(*layer, kept, d).view(ctx->saved_data["shape"].toIntVector());
@@ -93,10 +96,6 @@ class LinearFunction : public Function<LinearFunction> {
   }
 
  private:
-  static size_t parameter_count(Layer& layer) {
-    return layer.representation ? layer.representation->parameters().size() : 0;
-  }
-
   static void weight_gradients(Layer& layer, const at::Tensor& d, variable_list& result) {
     if (!layer.representation) {
       result[1] = d.to(at::kFloat);
@@ -112,7 +111,7 @@ class LinearFunction : public Function<LinearFunction> {
 
 struct QuantizedLinear::Impl {
   at::Tensor weight;
-  std::vector<at::Tensor> learned;  // weight, then the representation's parameters
+  std::array<std::optional<at::Tensor>, kMostParameters> learned;
   c10::intrusive_ptr<Layer> layer;
 };
 
@@ -129,11 +128,11 @@ QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatO
   if (plan.weight) layer.representation = make_uniform(name, *plan.weight);
   if (layer.representation || compute != at::kFloat)
     layer.multiplied = at::empty(weight.sizes(), weight.options().dtype(compute));
-  impl_->learned = {weight};
   impl_->weight = std::move(weight);
   if (!layer.representation) return;
-  for (const LearnedTensor& p : layer.representation->parameters())
-    impl_->learned.push_back(p.value);
+  const std::vector<LearnedTensor> learned = layer.representation->parameters();
+  TERSE_CHECK(learned.size() <= kMostParameters, "{} learned tensors", learned.size());
+  for (size_t i = 0; i < learned.size(); ++i) impl_->learned[i] = learned[i].value;
 }
 
 QuantizedLinear::~QuantizedLinear() = default;
@@ -166,10 +165,11 @@ void QuantizedLinear::refresh() {
 at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
   const Layer& layer = *impl_->layer;
   TERSE_CHECK(layer.multiplied.defined(), "{}: forward before refresh", layer.name);
-  if (!layer.frozen) return LinearFunction::apply(x, at::TensorList(impl_->learned), impl_->layer);
-  std::vector<at::Tensor> constants;
-  for (const at::Tensor& t : impl_->learned) constants.push_back(t.detach());
-  return LinearFunction::apply(x, at::TensorList(constants), impl_->layer);
+  const std::optional<at::Tensor> none;
+  if (layer.frozen)
+    return LinearFunction::apply(x, impl_->weight.detach(), none, none, impl_->layer);
+  return LinearFunction::apply(x, impl_->weight, impl_->learned[0], impl_->learned[1],
+                               impl_->layer);
 }
 
 Codes QuantizedLinear::codes() const {
