@@ -1,14 +1,17 @@
-// Writes a random Llama for the engine tests: engine_model TEXT TYPE OUT.gguf OUT.model
-// TYPE: q4_0, q8_0, half_int3, f32, f16 or bf16. The tokenizer is trained on TEXT as terse trains
-// it.
+// Writes a random Llama with a real tokenizer for the engine tests.
+//
+//   engine_model TEXT TYPE FOLDER      model.gguf, hf/ and tokenizer.model, trained on TEXT
+//   engine_model --ids MODEL TEXTS     JSON: sentencepiece's ids of each NUL-terminated text
+//
+// TYPE: q4_0, q8_0, half_int3, f32, f16 or bf16.
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 
 #include "export/formats.h"
-#include "export/llama_gguf.h"
 #include "tests/export/sample_artifact.h"
 
 namespace terse {
@@ -16,15 +19,20 @@ namespace {
 
 constexpr int kVocab = 600;
 
-TokenizerData train(const std::string& text, const std::string& model) {
-  const std::string prefix = model.substr(0, model.size() - 6);
-  const auto status = sentencepiece::SentencePieceTrainer::Train(fmt::format(
-      "--input={} --model_prefix={} --vocab_size={} --model_type=bpe --byte_fallback=true "
-      "--normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2",
-      text, prefix, kVocab));
+void load(sentencepiece::SentencePieceProcessor& processor, const std::string& model) {
+  if (!processor.Load(model).ok()) fail(ExitCode::invalid_file, "{}: cannot be loaded", model);
+}
+
+TokenizerData train(const std::string& text, const std::string& prefix) {
+  // Only with these settings does llama.cpp tokenize alike.
+  const auto status = sentencepiece::SentencePieceTrainer::Train(
+      fmt::format("--input={} --model_prefix={} --vocab_size={} --model_type=bpe "
+                  "--byte_fallback=true --normalization_rule_name=identity "
+                  "--remove_extra_whitespaces=false --minloglevel=2",
+                  text, prefix, kVocab));
   if (!status.ok()) fail(ExitCode::invalid_file, "sentencepiece: {}", status.ToString());
   sentencepiece::SentencePieceProcessor processor;
-  if (!processor.Load(model).ok()) fail(ExitCode::invalid_file, "{}: cannot be loaded", model);
+  load(processor, prefix + ".model");
   TokenizerData t;
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     const PieceType type = processor.IsUnknown(id)   ? PieceType::unknown
@@ -36,11 +44,11 @@ TokenizerData train(const std::string& text, const std::string& model) {
   t.bos = processor.bos_id();
   t.eos = processor.eos_id();
   t.unk = processor.unk_id();
+  t.model = read_text(prefix + ".model");
   return t;
 }
 
-void write(const std::string& text, const std::string& type, const std::string& gguf,
-           const std::string& model) {
+void write(const std::string& text, const std::string& type, const std::string& folder) {
   SampleOptions options;
   options.shape = {.layers = 2,
                    .width = 128,
@@ -56,19 +64,40 @@ void write(const std::string& text, const std::string& type, const std::string& 
   if (type == "f32") options.dense = DType::f32;
   if (type == "f16") options.dense = DType::f16;
   Artifact artifact = sample_artifact(options);
-  artifact.tokenizer = train(text, model);
-  write_gguf(FileSystem::real(), artifact, "", gguf);
+  artifact.tokenizer = train(text, folder + "/tokenizer");
+  FileSystem& fs = FileSystem::real();
+  export_artifact(fs, artifact, resolve_format("gguf"), folder + "/model.gguf");
+  fs.remove_all(folder + "/hf");
+  export_artifact(fs, artifact, resolve_format("hf"), folder + "/hf");
+}
+
+void print_ids(const std::string& model, const std::string& texts) {
+  sentencepiece::SentencePieceProcessor processor;
+  load(processor, model);
+  const std::string all = read_text(texts);
+  std::string json;
+  for (size_t begin = 0; begin < all.size();) {
+    const size_t end = all.find('\0', begin);
+    const std::vector<int> ids =
+        processor.EncodeAsIds(std::string_view(all).substr(begin, end - begin));
+    json += fmt::format("{}[{}]", begin == 0 ? "" : ",", fmt::join(ids, ","));
+    begin = end + 1;
+  }
+  std::printf("[%s]\n", json.c_str());
 }
 
 }  // namespace
 }  // namespace terse
 
 int main(int argc, char** argv) try {
-  if (argc != 5) {
-    std::fprintf(stderr, "engine_model TEXT TYPE OUT.gguf OUT.model\n");
+  if (argc != 4) {
+    std::fprintf(stderr, "engine_model TEXT TYPE FOLDER | engine_model --ids MODEL TEXTS\n");
     return 2;
   }
-  terse::write(argv[1], argv[2], argv[3], argv[4]);
+  if (std::string_view(argv[1]) == "--ids")
+    terse::print_ids(argv[2], argv[3]);
+  else
+    terse::write(argv[1], argv[2], argv[3]);
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "engine_model: %s\n", e.what());

@@ -1,0 +1,339 @@
+// Models written and read back through each format.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/half.h"
+#include "export/formats.h"
+#include "export/gguf.h"
+#include "export/import.h"
+#include "export/inspect.h"
+#include "export/llama_gguf.h"
+#include "tests/export/sample_artifact.h"
+#include "tests/export/test_files.h"
+
+namespace terse {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::string write(const Artifact& artifact, const std::string& format, const TestFolder& folder) {
+  const std::string path = folder / "out";
+  export_artifact(FileSystem::real(), artifact, resolve_format(format), path);
+  return path;
+}
+
+std::string usage_error(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::usage) << e.what();
+    return e.what();
+  }
+  return "";
+}
+
+void expect_same_codes(const Artifact& a, const Artifact& b) {
+  ASSERT_EQ(a.weights.size(), b.weights.size());
+  for (const ArtifactWeight& weight : a.weights) {
+    const ArtifactWeight& read = b.weight(weight.name);
+    EXPECT_EQ(read.shape, weight.shape);
+    ASSERT_EQ(read.compressed(), weight.compressed()) << weight.name;
+    if (!weight.compressed()) {
+      EXPECT_EQ(effective_values(read), effective_values(weight)) << weight.name;
+      EXPECT_TRUE(weight.shape.size() == 1 || read.dtype == weight.dtype);
+      continue;
+    }
+    EXPECT_EQ(read.codes().codes, weight.codes().codes) << weight.name;
+    EXPECT_EQ(read.codes().scales, weight.codes().scales) << weight.name;
+    EXPECT_EQ(to_string(read.codes().format), to_string(weight.codes().format));
+  }
+}
+
+class GgufModel : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(GgufModel, ComesBackAsItWas) {
+  const TestFolder folder;
+  SampleOptions options;
+  options.weights = GetParam();
+  options.shape.tie = options.weights == "q8_0";
+  const Artifact artifact = sample_artifact(options);
+  const std::string path = write(artifact, "gguf", folder);
+  const Artifact read = read_artifact(path);
+  EXPECT_EQ(read.shape, artifact.shape);
+  EXPECT_EQ(read.tokenizer.pieces, artifact.tokenizer.pieces);
+  EXPECT_EQ(read.tokenizer.bos, 1);
+  EXPECT_EQ(read.tokenizer.pad, -1);
+  EXPECT_EQ(read.metadata, artifact.metadata);
+  expect_same_codes(artifact, read);
+  const VerifyResult result = verify_file(path, artifact);
+  EXPECT_THAT(result.different, IsEmpty());
+  EXPECT_EQ(result.equal, static_cast<int64_t>(artifact.weights.size()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, GgufModel, ::testing::Values("q4_0", "q8_0", "bf16", "f16", "f32"));
+
+// llama.cpp's converter: w.reshape(heads, 2, d / 2, in).swapaxes(1, 2).reshape(out, in).
+TEST(LlamaGguf, RowsOfQueryAndKeyMoveAsInLlamaCppsConverter) {
+  const TestFolder folder;
+  SampleOptions options;
+  options.weights = "q8_0";
+  const Artifact artifact = sample_artifact(options);
+  const GgufFile file(write(artifact, "gguf", folder));
+  const int64_t d = options.shape.head_size(), in = options.shape.width;
+  for (const auto& [stored, name, heads] :
+       {std::tuple{"blk.1.attn_q.weight", "model.layers.1.self_attn.q_proj.weight", int64_t{4}},
+        std::tuple{"blk.1.attn_k.weight", "model.layers.1.self_attn.k_proj.weight", int64_t{2}}}) {
+    const Codes have = *gguf_codes(*file.find(stored));
+    const Codes source = artifact.weight(name).codes();
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t i = 0; i < 2; ++i)
+        for (int64_t j = 0; j < d / 2; ++j) {
+          const int64_t from = h * d + i * (d / 2) + j, to = h * d + j * 2 + i;
+          ASSERT_EQ(
+              std::memcmp(&have.codes[static_cast<size_t>(to * in)],
+                          &source.codes[static_cast<size_t>(from * in)], static_cast<size_t>(in)),
+              0);
+          ASSERT_EQ(have.scales[static_cast<size_t>(to * in / 32)],
+                    source.scales[static_cast<size_t>(from * in / 32)]);
+        }
+  }
+}
+
+TEST(LlamaGguf, TypesAreThoseOfTheForward) {
+  const TestFolder folder;
+  const GgufFile file(write(sample_artifact(), "gguf", folder));
+  EXPECT_EQ(file.find("token_embd.weight")->type, 30u);     // bf16
+  EXPECT_EQ(file.find("output_norm.weight")->type, 0u);     // f32
+  EXPECT_EQ(file.find("blk.0.ffn_down.weight")->type, 2u);  // q4_0
+  EXPECT_EQ(file.integer("general.file_type"), 2);
+  EXPECT_EQ(file.find("blk.0.ffn_down.weight")->shape, (std::vector<int64_t>{64, 96}));
+}
+
+TEST(Formats, HalfIntegerCodesBecomeOddQ4_0Codes) {
+  const TestFolder folder;
+  SampleOptions options;
+  options.weights = "half_int3";
+  const Artifact artifact = sample_artifact(options);
+  const std::string path = write(artifact, "gguf:q4_0", folder);
+  EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+}
+
+TEST(Formats, EveryVerdictOfTheListHolds) {
+  const std::vector<ExportRow> rows = export_list();
+  const auto find = [&](const std::string& representation, const std::string& format) {
+    for (const ExportRow& row : rows)
+      if (row.representation == representation && row.format == format) return row;
+    ADD_FAILURE() << representation << " " << format;
+    return ExportRow{};
+  };
+  EXPECT_EQ(find("gguf:q4_0 target", "gguf:q4_0").verdict, Verdict::exact);
+  EXPECT_EQ(find("gguf:q8_0 target", "gguf:q8_0").verdict, Verdict::exact);
+  EXPECT_EQ(find("gguf:q4_0 target", "gguf:f16").verdict, Verdict::impossible);
+  EXPECT_EQ(find("gguf:q8_0 target", "gguf:q4_0").verdict, Verdict::impossible);
+  EXPECT_EQ(find("dense bf16", "gguf:bf16").verdict, Verdict::exact);
+  EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
+  EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);
+  for (const ExportRow& row : rows) {
+    const bool rotated = row.representation.find("rotated") != std::string::npos;
+    EXPECT_TRUE(!rotated || row.verdict == Verdict::impossible) << row.format;
+    EXPECT_TRUE(row.verdict == Verdict::exact || !row.reason.empty()) << row.representation;
+  }
+  EXPECT_EQ(nlohmann::json::parse(export_list_json()).size(), rows.size());
+  EXPECT_THAT(export_list_text(), HasSubstr("gguf:q4_0"));
+}
+
+// Whatever is said to be possible is tried, and equal bit for bit; whatever is not is refused.
+TEST(Formats, WhatIsNotRefusedIsExact) {
+  for (const char* weights : {"q4_0", "q8_0", "half_int3", "bf16", "f32"})
+    for (const std::string& name : format_names()) {
+      const TestFolder folder;
+      SampleOptions options;
+      options.weights = weights;
+      options.shape.layers = 1;
+      if (options.weights == "f32") options.dense = DType::f32;
+      const Artifact artifact = sample_artifact(options);
+      const ExportFormat format = resolve_format(name);
+      try {
+        check_export(format, artifact);
+      } catch (const Error& e) {
+        EXPECT_EQ(e.code(), ExitCode::usage);
+        EXPECT_THROW(export_artifact(FileSystem::real(), artifact, format, folder / "out"), Error);
+        EXPECT_FALSE(FileSystem::real().exists(folder / "out"));
+        continue;
+      }
+      const ExportReport report =
+          export_artifact(FileSystem::real(), artifact, format, folder / "out");
+      EXPECT_GT(report.bytes, 0);
+      EXPECT_THAT(verify_file(folder / "out", artifact).different, IsEmpty())
+          << weights << " " << name;
+    }
+}
+
+TEST(Formats, RefusalsSayWhyAndWhatToDo) {
+  const Artifact q8 = sample_artifact({.weights = "q8_0"});
+  EXPECT_THAT(usage_error([&] { check_export(resolve_format("gguf:q4_0"), q8); }),
+              HasSubstr("codes lie in [-127, 127]"));
+  const Artifact dense = sample_artifact({.weights = "bf16"});
+  EXPECT_THAT(usage_error([&] { check_export(resolve_format("gguf:q4_0"), dense); }),
+              HasSubstr("[qat] target = \"gguf:q4_0\""));
+  EXPECT_THAT(usage_error([&] { check_export(resolve_format("gguf:f16"), dense); }),
+              HasSubstr("rounded"));
+  Artifact rotated = sample_artifact();
+  for (ArtifactWeight& weight : rotated.weights)
+    if (weight.compressed()) weight.format->hadamard = 32;
+  for (const char* format : {"gguf", "gguf:q4_0", "hf"})
+    EXPECT_THAT(usage_error([&] { check_export(resolve_format(format), rotated); }),
+                HasSubstr("hadamard = 0"));
+  EXPECT_THAT(usage_error([] { resolve_format("gguf:q4_1"); }), HasSubstr("\"gguf:q4_0\""));
+  EXPECT_THAT(usage_error([] { resolve_format("onnx"); }), HasSubstr("safetensors"));
+}
+
+TEST(Formats, ColumnsMustFitBlocks) {
+  SampleOptions options;
+  options.shape.hidden = 80;  // down_proj has 80 columns: no multiple of 32
+  options.weights = "bf16";
+  Artifact artifact = sample_artifact(options);
+  auto codes = std::make_shared<Codes>(sample_codes(64, 80, "q4_0", 1));
+  codes->format.group = 0;
+  codes->scales.resize(64);
+  for (ArtifactWeight& weight : artifact.weights)
+    if (weight.name == "model.layers.0.mlp.down_proj.weight")
+      weight = compressed_weight(weight.name, codes);
+  EXPECT_THAT(usage_error([&] { check_export(resolve_format("gguf:q4_0"), artifact); }),
+              HasSubstr("model.layers.0.mlp.down_proj.weight"));
+  EXPECT_NO_THROW(check_export(resolve_format("gguf"), artifact));  // as F32
+}
+
+TEST(Verify, NamesWhatDiffers) {
+  const TestFolder folder;
+  const Artifact artifact = sample_artifact();
+  const std::string path = write(artifact, "gguf", folder);
+  Artifact other = artifact;
+  auto codes =
+      std::make_shared<Codes>(artifact.weight("model.layers.1.mlp.up_proj.weight").codes());
+  codes->codes[777] = static_cast<int8_t>(codes->codes[777] == 0 ? 1 : 0);
+  for (ArtifactWeight& weight : other.weights)
+    if (weight.name == "model.layers.1.mlp.up_proj.weight")
+      weight = compressed_weight(weight.name, codes);
+  const VerifyResult result = verify_file(path, other);
+  EXPECT_EQ(result.different, std::vector<std::string>{"model.layers.1.mlp.up_proj.weight"});
+  EXPECT_EQ(result.equal + 1, result.tensors);
+  EXPECT_EQ(nlohmann::json::parse(to_json(result))["different"].size(), 1u);
+}
+
+TEST(Verify, FindsSwappedRows) {
+  const TestFolder folder;
+  const Artifact artifact = sample_artifact();
+  const std::string path = write(artifact, "gguf", folder);
+  Artifact other = artifact;
+  other.shape.heads = 2;  // another head size: q and k come back in another order
+  other.shape.kv_heads = 1;
+  EXPECT_EQ(verify_file(path, other).different.size(), 4u);
+}
+
+TEST(Verify, MissingAndForeignTensors) {
+  const TestFolder folder;
+  Artifact artifact = sample_artifact();
+  const std::string path = write(artifact, "gguf", folder);
+  Artifact more = artifact;
+  more.weights.push_back(more.weights[0]);
+  more.weights.back().name = "extra";
+  EXPECT_EQ(verify_file(path, more).different, std::vector<std::string>{"extra"});
+  artifact.weights.pop_back();
+  EXPECT_THROW(verify_file(path, artifact), Error);
+}
+
+TEST(Verify, CorruptFileIsAnError) {
+  const TestFolder folder;
+  const Artifact artifact = sample_artifact();
+  const std::string path = write(artifact, "gguf", folder);
+  std::string text = read_text(path);
+  text[text.size() - 100] = static_cast<char>(text[text.size() - 100] ^ 1);
+  write_atomically(FileSystem::real(), path, text);
+  EXPECT_THROW(verify_file(path, artifact), Error);
+  EXPECT_THROW(read_artifact(path), Error);
+  EXPECT_THAT(inspect_file(path).checksums, HasSubstr("corrupt"));
+}
+
+TEST(HuggingFace, FolderComesBack) {
+  const TestFolder folder;
+  Artifact artifact = sample_artifact();
+  artifact.tokenizer.model = std::string("\x0a\x00model", 7);
+  const std::string path = write(artifact, "hf", folder);
+  const auto config = nlohmann::json::parse(read_text(path + "/config.json"));
+  EXPECT_EQ(config["architectures"][0], "LlamaForCausalLM");
+  EXPECT_EQ(config["dtype"], "float32");  // decoded codes need it
+  EXPECT_EQ(config["num_key_value_heads"], 2);
+  EXPECT_EQ(read_text(path + "/tokenizer.model"), artifact.tokenizer.model);
+  const auto tokenizer = nlohmann::json::parse(read_text(path + "/tokenizer_config.json"));
+  EXPECT_EQ(tokenizer["bos_token"], "<s>");
+  const Artifact read = read_artifact(path);
+  EXPECT_EQ(read.shape, artifact.shape);
+  EXPECT_EQ(read.metadata, artifact.metadata);
+  for (const ArtifactWeight& weight : artifact.weights)
+    EXPECT_EQ(effective_values(read.weight(weight.name)), effective_values(weight));
+  EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+  EXPECT_THROW(write(artifact, "hf", folder), Error);  // never over an existing model
+}
+
+TEST(HuggingFace, AnyFailingCallLeavesNothing) {
+  const TestFolder folder;
+  const Artifact artifact = sample_artifact();
+  bool done = false;
+  for (int64_t allowed = 0; !done; ++allowed) {
+    FaultyFileSystem fs(allowed);
+    try {
+      export_artifact(fs, artifact, resolve_format("hf"), folder / "out");
+      done = true;
+    } catch (const Error&) {
+      for (const auto& name : FileSystem::real().list(folder.path())) {
+        EXPECT_EQ(name, "out");  // complete: only the last sync failed
+        EXPECT_THAT(verify_file(folder / "out", artifact).different, IsEmpty());
+        FileSystem::real().remove_all(folder / "out");
+      }
+    }
+  }
+}
+
+TEST(Import, WrongModelsAreErrors) {
+  const TestFolder folder;
+  EXPECT_THROW(read_artifact(folder / "missing"), Error);
+  EXPECT_THROW(read_artifact(folder.path()), Error);
+  write_atomically(FileSystem::real(), folder / "text", "hello, world");
+  EXPECT_THROW(read_artifact(folder / "text"), Error);
+  Artifact artifact = sample_artifact();
+  artifact.weights.pop_back();
+  EXPECT_THROW(write(artifact, "gguf", folder), Error);
+  write_gguf_file(FileSystem::real(), folder / "other",
+                  {{"general.architecture", std::string("gpt2")}}, {});
+  EXPECT_THROW(read_artifact(folder / "other"), Error);
+}
+
+TEST(Inspect, CountsCodesAndBits) {
+  const TestFolder folder;
+  const Artifact artifact = sample_artifact();
+  const std::string path = write(artifact, "gguf", folder);
+  const Inspection in = inspect_file(path);
+  EXPECT_EQ(in.checksums, "ok");
+  for (const InspectTensor& tensor : in.tensors) {
+    if (tensor.name != "blk.0.ffn_up.weight") continue;
+    EXPECT_EQ(tensor.type, "Q4_0");
+    EXPECT_DOUBLE_EQ(tensor.bits_per_weight(), 4.5);
+    std::map<int, int64_t> expected;
+    for (const int8_t code : artifact.weight("model.layers.0.mlp.up_proj.weight").codes().codes)
+      ++expected[code];
+    EXPECT_EQ(tensor.histogram, expected);
+  }
+  EXPECT_THAT(to_text(in), HasSubstr("blk.0.ffn_up.weight"));
+  const auto json = nlohmann::json::parse(to_json(in));
+  EXPECT_EQ(json["tensors"].size(), artifact.weights.size());
+  EXPECT_EQ(json["metadata"]["general.architecture"], "llama");
+  EXPECT_EQ(inspect_file(write(artifact, "safetensors", folder)).format, "safetensors");
+}
+
+}  // namespace
+}  // namespace terse
