@@ -5,6 +5,7 @@
 #include <string>
 
 #include "comm/group.h"
+#include "export/artifact.h"
 #include "trainer/recipe/recipe.h"
 #include "trainer/run_directory.h"
 #include "trainer/session.h"

@@ -110,7 +110,7 @@ void Job::open_run() {
     write_atomically(fs, files.recipe(), recipe_.resolved());
     write_atomically(fs, tokenizer_path(run), read_text(recipe_.data.dir + "/tokenizer.model"));
     write_atomically(fs, files.environment(),
-                     doctor_json(examine(connection_.world, connection_.binding)));
+                     render_json(examine(current_environment(), options_.flags)));
     return run;
   });
 }
