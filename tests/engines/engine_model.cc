@@ -11,6 +11,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/error.h"
 #include "export/formats.h"
 #include "tests/export/sample_artifact.h"
 
