@@ -37,7 +37,7 @@ double sum_of_squares(const at::Tensor& x) {
       x, [](const float* p, int64_t n) { return TERSE_DISPATCH(block_sum_of_squares(p, n)); });
 }
 
-double sum(const at::Tensor& x) {
+double plain_sum(const at::Tensor& x) {
   if (!x.is_cpu()) return at::sum(x, at::kDouble).item<double>();
   return blocks_sum(x, [](const float* p, int64_t n) { return TERSE_DISPATCH(block_sum(p, n)); });
 }

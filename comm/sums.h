@@ -12,6 +12,6 @@ namespace terse {
 // this one number is both the norm and the check for NaN and infinity.
 double sum_of_squares(const at::Tensor& x);
 // Sum of x.
-double sum(const at::Tensor& x);
+double plain_sum(const at::Tensor& x);
 
 }  // namespace terse
