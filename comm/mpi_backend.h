@@ -10,6 +10,7 @@
 // Tensors are contiguous, on the CPU. Reductions: sum of fp32. Thread-safety: operations may be
 // enqueued from one thread at a time.
 #pragma once
+#define OMPI_SKIP_MPICXX 1  // the C++ bindings of old need a library of their own
 #include <mpi.h>
 
 #include <condition_variable>

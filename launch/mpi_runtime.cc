@@ -1,5 +1,6 @@
 #include "launch/mpi_runtime.h"
 
+#define OMPI_SKIP_MPICXX 1  // the C++ bindings of old need a library of their own
 #include <mpi.h>
 
 #include <atomic>

@@ -1,0 +1,168 @@
+#include "launch/binding.h"
+
+#include <ATen/Parallel.h>
+#include <hwloc.h>
+#include <omp.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <set>
+
+#include "base/error.h"
+
+namespace terse {
+namespace {
+
+struct Core {
+  std::vector<int> cpus;  // its usable hardware threads
+};
+
+// The cores that hold any of `cpus`, in topological order.
+std::vector<Core> cores_of(hwloc_topology_t topology, const std::set<int>& cpus) {
+  std::vector<Core> cores;
+  std::set<int> placed;
+  const int count = hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_CORE);
+  for (int i = 0; i < count; ++i) {
+    const hwloc_obj_t object =
+        hwloc_get_obj_by_type(topology, HWLOC_OBJ_CORE, static_cast<unsigned>(i));
+    Core core;
+    for (const int cpu : cpus) {
+      if (hwloc_bitmap_isset(object->cpuset, static_cast<unsigned>(cpu)) == 0) continue;
+      core.cpus.push_back(cpu);
+      placed.insert(cpu);
+    }
+    if (!core.cpus.empty()) cores.push_back(std::move(core));
+  }
+  // Some virtual machines describe no cores: every processor is one.
+  for (const int cpu : cpus) {
+    if (!placed.contains(cpu)) cores.push_back({{cpu}});
+  }
+  return cores;
+}
+
+// Consecutive numbers become ranges: "0-3,8".
+std::string ranges(std::vector<int> numbers) {
+  std::sort(numbers.begin(), numbers.end());
+  std::string text;
+  for (size_t i = 0; i < numbers.size();) {
+    size_t j = i;
+    while (j + 1 < numbers.size() && numbers[j + 1] == numbers[j] + 1) ++j;
+    if (!text.empty()) text += ',';
+    text += i == j ? fmt::format("{}", numbers[i]) : fmt::format("{}-{}", numbers[i], numbers[j]);
+    i = j + 1;
+  }
+  return text;
+}
+
+// Share `index` of `count` equal contiguous shares; never empty while there are cores.
+std::pair<size_t, size_t> share(size_t cores, int index, int count) {
+  const auto n = static_cast<size_t>(count);
+  const auto i = static_cast<size_t>(index);
+  if (cores < n) return {i % cores, i % cores + 1};
+  return {i * cores / n, (i + 1) * cores / n};
+}
+
+std::vector<int> current_mask() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  std::vector<int> cpus;
+  if (::sched_getaffinity(0, sizeof set, &set) != 0) return cpus;
+  for (int i = 0; i < CPU_SETSIZE; ++i) {
+    if (CPU_ISSET(i, &set)) cpus.push_back(i);
+  }
+  return cpus;
+}
+
+bool set_mask(const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(cpu, &set);
+  return ::sched_setaffinity(0, sizeof set, &set) == 0;
+}
+
+std::vector<int> numbers_of(hwloc_const_cpuset_t set) {
+  std::vector<int> cpus;
+  for (int i = hwloc_bitmap_first(set); i >= 0; i = hwloc_bitmap_next(set, i)) cpus.push_back(i);
+  return cpus;
+}
+
+std::optional<int> environment_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  const int n = text == nullptr ? 0 : std::atoi(text);
+  return n > 0 ? std::optional(n) : std::nullopt;
+}
+
+using Topology = std::unique_ptr<hwloc_topology, decltype(&hwloc_topology_destroy)>;
+
+Topology load_topology() {
+  hwloc_topology_t raw = nullptr;
+  if (hwloc_topology_init(&raw) != 0 || hwloc_topology_load(raw) != 0) {
+    fail(ExitCode::usage, "hwloc cannot read this machine's topology; run with --bind none");
+  }
+  return {raw, &hwloc_topology_destroy};
+}
+
+}  // namespace
+
+Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
+                     const std::vector<int>& allowed, const World& world,
+                     const BindingOptions& options) {
+  const std::set<int> narrow(mask.begin(), mask.end());
+  const std::set<int> wide(allowed.begin(), allowed.end());
+  const size_t all = cores_of(topology, wide).size();
+  const size_t fair = std::max<size_t>(1, all / static_cast<size_t>(world.local_size));
+  std::vector<Core> cores = cores_of(topology, narrow);
+  // mpirun binds each rank to one core. A mask below the fair share is such a default, not a wish;
+  // a mask of exactly the fair share is this rank's own part already.
+  const bool widened = cores.size() < fair || cores.empty();
+  const bool own_part = !widened && cores.size() == fair && cores.size() < all;
+  if (widened) cores = cores_of(topology, wide);
+  size_t begin = 0;
+  size_t end = cores.size();
+  if (options.bind == Bind::automatic && !own_part && !cores.empty()) {
+    std::tie(begin, end) = share(cores.size(), world.local_rank, world.local_size);
+  }
+  Binding binding;
+  for (size_t i = begin; i < end; ++i) {
+    binding.cpus.insert(binding.cpus.end(), cores[i].cpus.begin(), cores[i].cpus.end());
+  }
+  std::sort(binding.cpus.begin(), binding.cpus.end());
+  binding.cores = static_cast<int>(end - begin);
+  binding.threads = options.threads.value_or(std::max(1, binding.cores));
+  binding.text = fmt::format(
+      "rank {}: {} of {} cores (cpus {}), {} thread{}{}", world.rank, binding.cores, all,
+      ranges(binding.cpus), binding.threads, binding.threads == 1 ? "" : "s",
+      widened ? fmt::format(", widened from the launcher's cpus {}", ranges(mask)) : "");
+  return binding;
+}
+
+Binding apply_binding(const World& world, const BindingOptions& options) {
+  if (options.threads && *options.threads < 1) {
+    fail(ExitCode::usage, "threads = {}: at least 1", *options.threads);
+  }
+  BindingOptions resolved = options;
+  if (!resolved.threads) resolved.threads = environment_threads();
+  const Topology topology = load_topology();
+  const auto allowed = numbers_of(hwloc_topology_get_allowed_cpuset(topology.get()));
+  const auto mask = current_mask();
+  if (options.bind == Bind::none) {
+    World alone = world;
+    alone.local_rank = 0;
+    alone.local_size = 1;
+    resolved.bind = Bind::none;
+    Binding binding = plan_binding(topology.get(), mask, mask, alone, resolved);
+    at::set_num_threads(binding.threads);
+    omp_set_num_threads(binding.threads);
+    return binding;
+  }
+  Binding binding = plan_binding(topology.get(), mask, allowed, world, resolved);
+  binding.bound = set_mask(binding.cpus);
+  if (!binding.bound) binding.text += ", not bound: the system refused";
+  at::set_num_threads(binding.threads);
+  omp_set_num_threads(binding.threads);
+  return binding;
+}
+
+}  // namespace terse

@@ -1,0 +1,139 @@
+#include "comm/group.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "base/error.h"
+#include "tests/support/processes.h"
+
+namespace terse {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::Launch;
+using testing::Outcome;
+using testing::Started;
+using namespace std::chrono_literals;
+
+Outcome run(Started launcher, int ranks, std::vector<std::string> arguments,
+            std::chrono::milliseconds limit = 60s) {
+  arguments.insert(arguments.begin(), TERSE_RANKS_PROGRAM);
+  return testing::run_ranks({.launcher = launcher,
+                             .ranks = ranks,
+                             .command = arguments,
+                             .environment = {},
+                             .limit = limit});
+}
+
+struct Case {
+  Started launcher;
+  int ranks;
+  const char* backend;
+};
+
+class Conformance : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Conformance, EveryCollectiveIsExact) {
+  const Case c = GetParam();
+  if (!testing::available(c.launcher)) GTEST_SKIP() << "launcher is not installed";
+  const Outcome outcome = run(c.launcher, c.ranks, {"conformance", c.backend});
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
+  for (const auto& e : outcome.exits) EXPECT_THAT(e.output, HasSubstr("fine"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Gloo, Conformance,
+    ::testing::Values(Case{Started::environment, 1, "gloo"}, Case{Started::environment, 2, "gloo"},
+                      Case{Started::environment, 3, "gloo"}, Case{Started::environment, 4, "gloo"},
+                      Case{Started::mpirun, 2, "gloo"}, Case{Started::torchrun, 2, "auto"}));
+INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
+                         ::testing::Values(Case{Started::mpirun, 1, "mpi"},
+                                           Case{Started::mpirun, 2, "auto"},
+                                           Case{Started::mpirun, 3, "mpi"},
+                                           Case{Started::mpirun, 4, "mpi"}));
+
+// Ranks 0 and 2 must end with `code` long before the deadline and name rank 1.
+void expect_named(const Outcome& outcome, ExitCode code) {
+  for (const size_t r : {size_t{0}, size_t{2}}) {
+    EXPECT_EQ(outcome.exits[r].code, static_cast<int>(code)) << outcome.text();
+    EXPECT_THAT(outcome.exits[r].output, HasSubstr("rank 1")) << outcome.text();
+    EXPECT_THAT(outcome.exits[r].output, HasSubstr("bucket 7")) << outcome.text();
+    EXPECT_THAT(outcome.exits[r].output,
+                HasSubstr("again " + std::to_string(static_cast<int>(code))));
+  }
+}
+
+TEST(GroupFailure, AKilledRankIsNamedByAllOthers) {
+  const Outcome outcome = run(Started::environment, 3, {"die"});
+  expect_named(outcome, ExitCode::peer_lost);
+  EXPECT_EQ(outcome.exits[1].signal, SIGKILL);
+  for (const size_t r : {size_t{0}, size_t{2}}) {
+    EXPECT_THAT(outcome.exits[r].output, HasSubstr("dead 1\n"));
+  }
+  EXPECT_LT(outcome.seconds, 15) << "the deadline is 20 s";
+}
+
+TEST(GroupFailure, AStoppedRankIsNamedByAllOthers) {
+  testing::Job job({.ranks = 3, .command = {TERSE_RANKS_PROGRAM, "stop"}});
+  EXPECT_TRUE(job.wait_for(0, "Error"));
+  EXPECT_TRUE(job.wait_for(2, "Error"));
+  job.signal(1, SIGKILL);
+  expect_named(job.wait(), ExitCode::peer_lost);
+}
+
+TEST(GroupFailure, ASleepingRankPassesTheDeadline) {
+  const Outcome outcome = run(Started::environment, 3, {"sleep"});
+  expect_named(outcome, ExitCode::deadline);
+  EXPECT_EQ(outcome.exits[1].code, static_cast<int>(ExitCode::deadline)) << outcome.text();
+}
+
+TEST(GroupFailure, ARankThatLeavesEarlyIsNamed) {
+  const Outcome outcome = run(Started::environment, 3, {"leave"});
+  expect_named(outcome, ExitCode::peer_lost);
+  EXPECT_EQ(outcome.exits[1].code, 0) << outcome.text();
+}
+
+TEST(GroupFailure, ARankThatThrowsIsNamed) {
+  const Outcome outcome = run(Started::environment, 3, {"throw"});
+  expect_named(outcome, ExitCode::peer_lost);
+  EXPECT_EQ(outcome.exits[1].code, static_cast<int>(ExitCode::non_finite)) << outcome.text();
+}
+
+TEST(Group, SingleSendsNothing) {
+  Group group;
+  at::Tensor in = at::arange(5, at::kFloat);
+  at::Tensor out = at::zeros({5});
+  group.all_to_all(out, in).wait();
+  EXPECT_TRUE(at::equal(out, in));
+  group.all_reduce(out).wait();
+  EXPECT_TRUE(at::equal(out, in));
+  EXPECT_EQ(group.wire_bytes().total(), 0);
+  EXPECT_EQ(group.backend(), "single");
+  EXPECT_TRUE(group.dead_peers(10ms).empty());
+}
+
+TEST(Group, BackendNames) {
+  EXPECT_EQ(parse_backend("mpi"), BackendKind::mpi);
+  try {
+    parse_backend("tcp");
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::usage);
+    EXPECT_THAT(e.what(), HasSubstr("gloo"));
+  }
+}
+
+TEST(Group, NcclSaysWhatToBuild) {
+  World world;
+  try {
+    make_group(world, {}, {.backend = BackendKind::nccl});
+    GTEST_SKIP() << "built with NCCL";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::usage);
+    EXPECT_THAT(e.what(), HasSubstr("TERSE_CUDA"));
+  }
+}
+
+}  // namespace
+}  // namespace terse

@@ -1,0 +1,111 @@
+// Bindings on machines that this one is not: hwloc's synthetic topologies.
+#include "launch/binding.h"
+
+#include <gtest/gtest.h>
+#include <hwloc.h>
+
+#include <memory>
+#include <numeric>
+#include <set>
+
+#include "base/error.h"
+
+namespace terse {
+namespace {
+
+using Cpus = std::vector<int>;
+
+struct Machine {
+  explicit Machine(const char* description) {
+    hwloc_topology_init(&topology);
+    EXPECT_EQ(hwloc_topology_set_synthetic(topology, description), 0);
+    hwloc_topology_load(topology);
+    all.resize(static_cast<size_t>(hwloc_get_nbobjs_by_type(topology, HWLOC_OBJ_PU)));
+    std::iota(all.begin(), all.end(), 0);
+  }
+  ~Machine() { hwloc_topology_destroy(topology); }
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  Binding bind(const Cpus& mask, const Cpus& allowed, int local_rank, int local_size) const {
+    World world;
+    world.rank = world.local_rank = local_rank;
+    world.size = world.local_size = local_size;
+    return plan_binding(topology, mask, allowed, world, {});
+  }
+  hwloc_topology_t topology = nullptr;
+  Cpus all;
+};
+
+struct Fixture {
+  const char* machine;
+  Cpus mask;     // empty: everything
+  Cpus allowed;  // empty: everything
+  int local_rank, local_size;
+  Cpus cpus;
+  int cores;
+};
+
+// hwloc numbers a synthetic core's threads next to each other.
+const Fixture kFixtures[] = {
+    {"core:2 pu:1", {}, {}, 0, 1, {0, 1}, 2},
+    {"core:2 pu:1", {}, {}, 0, 2, {0}, 1},
+    {"core:2 pu:1", {}, {}, 1, 2, {1}, 1},
+    {"core:8 pu:1", {}, {}, 1, 2, {4, 5, 6, 7}, 4},
+    {"core:8 pu:1", {}, {}, 2, 3, {5, 6, 7}, 3},
+    {"core:4 pu:2", {}, {}, 1, 2, {4, 5, 6, 7}, 2},            // whole cores, both threads
+    {"pack:2 core:4 pu:1", {}, {}, 1, 2, {4, 5, 6, 7}, 4},     // one socket each
+    {"pack:2 numa:2 core:2 pu:1", {}, {}, 3, 4, {6, 7}, 2},    // one NUMA node each
+    {"core:8 pu:1", {3}, {}, 1, 2, {4, 5, 6, 7}, 4},           // mpirun's one core: widened
+    {"core:8 pu:1", {4, 5, 6, 7}, {}, 1, 2, {4, 5, 6, 7}, 4},  // the launcher's own fair share:
+                                                               // kept
+    {"core:8 pu:1", {0, 1}, {0, 1}, 1, 2, {1}, 1},             // a cgroup of two cores
+    {"core:8 pu:1", {2}, {2, 3, 6, 7}, 0, 2, {2, 3}, 2},       // widened, but within the cgroup
+    {"core:2 pu:1", {}, {}, 3, 4, {1}, 1},                     // more ranks than cores: shared
+    {"core:4 pu:1", {0, 1, 2}, {}, 1, 2, {1, 2}, 2},  // a mask above the fair share is divided
+};
+
+TEST(Binding, SharesOfSyntheticMachines) {
+  for (const Fixture& f : kFixtures) {
+    SCOPED_TRACE(::testing::Message()
+                 << f.machine << ", rank " << f.local_rank << " of " << f.local_size);
+    const Machine machine(f.machine);
+    const Binding binding =
+        machine.bind(f.mask.empty() ? machine.all : f.mask,
+                     f.allowed.empty() ? machine.all : f.allowed, f.local_rank, f.local_size);
+    EXPECT_EQ(binding.cpus, f.cpus);
+    EXPECT_EQ(binding.cores, f.cores);
+    EXPECT_EQ(binding.threads, f.cores);
+  }
+}
+
+TEST(Binding, SharesAreDisjointAndCoverTheMachine) {
+  const Machine machine("pack:2 core:7 pu:2");
+  for (int ranks = 1; ranks <= 14; ++ranks) {
+    std::set<int> seen;
+    size_t total = 0;
+    for (int r = 0; r < ranks; ++r) {
+      const Binding binding = machine.bind(machine.all, machine.all, r, ranks);
+      EXPECT_GT(binding.cores, 0);
+      total += binding.cpus.size();
+      seen.insert(binding.cpus.begin(), binding.cpus.end());
+    }
+    EXPECT_EQ(total, machine.all.size()) << ranks;
+    EXPECT_EQ(seen.size(), machine.all.size()) << ranks;
+  }
+}
+
+TEST(Binding, OneLineSaysEverything) {
+  const Machine machine("core:8 pu:1");
+  EXPECT_EQ(machine.bind({3}, machine.all, 1, 2).text,
+            "rank 1: 4 of 8 cores (cpus 4-7), 4 threads, widened from the launcher's cpus 3");
+}
+
+TEST(Binding, ThreadsMustBePositive) {
+  BindingOptions options;
+  options.threads = 0;
+  EXPECT_THROW(apply_binding(World{}, options), Error);
+}
+
+}  // namespace
+}  // namespace terse
