@@ -1,6 +1,8 @@
-// One component's options without a recipe: for verbs that take `--set key=value` of one table.
+// Options of single tables without a recipe: for verbs that take `--set key=value`.
 #pragma once
+#include <initializer_list>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trainer/recipe/recipe_keys.h"
@@ -12,25 +14,25 @@ void check_table(const Options& options, Keys& keys) {
   if constexpr (requires { options.check(keys); }) options.check(keys);
 }
 
-// `sets`: "key=value" or "table.key=value". Error(usage) with every problem at once.
-template <typename Options>
-Options options_from_sets(const std::string& table, const std::vector<std::string>& sets) {
+// The document of `sets`: "key=value" (of the first table) or "table.key=value"; a table that is
+// not among `tables` is a problem.
+Document document_of_sets(const std::vector<std::string>& sets,
+                          const std::vector<std::string>& tables, std::vector<Problem>& problems);
+
+// Applies `sets` to the options of the named tables. Error(usage) with every problem at once.
+//   read_sets(sets, std::pair("optim", &optim), std::pair("exchange", &exchange));
+template <typename... Options>
+void read_sets(const std::vector<std::string>& sets, std::pair<const char*, Options*>... tables) {
   std::vector<Problem> problems;
-  Document document{"the command line", {}};
-  for (const std::string& set : sets) {
-    const bool named = set.substr(0, set.find('=')).find('.') != std::string::npos;
-    apply_set(document, named ? set : table + "." + set, problems);
-  }
-  for (const Table& other : document.tables)
-    if (other.name != table)
-      problems.push_back({other.place, "only keys of [" + table + "] mean something here"});
-  RecipeKeys keys(document, table, problems);
-  Options options;
-  options.bind(keys);
-  keys.report_unknown();
-  check_table(options, keys);
-  if (!problems.empty()) fail_with_problems(std::move(problems), "the command line");
-  return options;
+  const Document document = document_of_sets(sets, {tables.first...}, problems);
+  const auto read = [&](const char* name, auto& options) {
+    RecipeKeys keys(document, name, problems);
+    options.bind(keys);
+    keys.report_unknown();
+    check_table(options, keys);
+  };
+  (read(tables.first, *tables.second), ...);
+  if (!problems.empty()) fail_with_problems(std::move(problems), document.source);
 }
 
 }  // namespace terse

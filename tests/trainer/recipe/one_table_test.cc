@@ -12,16 +12,19 @@ namespace {
 using testing::HasSubstr;
 
 TEST(OneTable, TakesKeysWithAndWithoutTheirTable) {
-  const auto options =
-      options_from_sets<CheckpointOptions>("checkpoint", {"every=7", "checkpoint.keep=3"});
-  EXPECT_EQ(options.every, 7);
-  EXPECT_EQ(options.keep, 3);
+  CheckpointOptions checkpoint;
+  ExportOptions file;
+  read_sets({"every=7", "checkpoint.keep=3", "export.path=x"}, std::pair("checkpoint", &checkpoint),
+            std::pair("export", &file));
+  EXPECT_EQ(checkpoint.every, 7);
+  EXPECT_EQ(checkpoint.keep, 3);
+  EXPECT_EQ(file.path, "x");
 }
 
 TEST(OneTable, ReportsEveryProblem) {
+  CheckpointOptions checkpoint;
   try {
-    options_from_sets<CheckpointOptions>("checkpoint",
-                                         {"evry=7", "keep=0", "train.steps=3", "plain"});
+    read_sets({"evry=7", "keep=0", "train.steps=3", "plain"}, std::pair("checkpoint", &checkpoint));
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);

@@ -1,0 +1,17 @@
+// The Group of a verb without a recipe, from the common options alone.
+#pragma once
+#include "trainer/cli/arguments.h"
+#include "trainer/connect.h"
+
+namespace terse {
+
+inline Connection connect_lab(const CommonArguments& common) {
+  ConnectOptions options;
+  options.flags = common.world;
+  options.backend = common.backend;
+  options.timeout_s = common.timeout_s;
+  options.threads = common.threads;
+  return connect(options);
+}
+
+}  // namespace terse
