@@ -1,0 +1,88 @@
+// What the exchange programs share: a rank's group, inputs, and failing loudly.
+#pragma once
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+#include "comm/exchange.h"
+#include "comm/group.h"
+
+namespace terse::testing {
+
+inline void expect(bool condition, const std::string& what) {
+  if (!condition) throw std::runtime_error(what);
+}
+
+// One bucket per inner list.
+inline BucketPlan plan_of(const std::vector<std::vector<int64_t>>& sizes) {
+  BucketPlan plan;
+  for (const auto& segments : sizes) {
+    Bucket bucket{static_cast<int64_t>(plan.buckets.size()), 0, {}};
+    for (const int64_t size : segments) {
+      const std::string name = fmt::format("b{}.s{}", bucket.index, bucket.segments.size());
+      bucket.segments.push_back({name, bucket.size, size, 1, size, true});
+      bucket.size += size;
+    }
+    plan.buckets.push_back(std::move(bucket));
+  }
+  return plan;
+}
+
+// [-1, 1) from element and stream number; tests/peers/deepspeed_onebit.py has the same function.
+inline float uniform(int64_t i, int64_t stream) {
+  auto h = static_cast<uint32_t>(static_cast<uint64_t>(i) * 2654435761u +
+                                 static_cast<uint64_t>(stream) * 40503u + 12345u);
+  h ^= h >> 16;
+  h *= 0x85ebca6bu;
+  h ^= h >> 13;
+  h *= 0xc2b2ae35u;
+  h ^= h >> 16;
+  return static_cast<float>(h >> 8) * 0x1p-23f - 1.0f;
+}
+
+inline at::Tensor message(int64_t n, int64_t rank, int64_t call) {
+  at::Tensor out = at::empty({n}, at::kFloat);
+  float* x = out.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < n; ++i) {
+    const float base = uniform(i, rank);
+    x[i] = base * base * base + 0.25f * uniform(i, 100 + rank + 16 * call);
+  }
+  return out;
+}
+
+// One whole average of one bucket, without commit.
+inline at::Tensor average(Exchange& exchange, int64_t bucket, const at::Tensor& message) {
+  at::Tensor answer = at::full_like(message, 77.0f);
+  exchange.start(bucket, message);
+  for (int r = 1; r < exchange.rounds(); ++r) exchange.advance(bucket, r);
+  exchange.finish(bucket, answer);
+  return answer;
+}
+
+inline uint64_t bytes_hash(const at::Tensor& tensor) {
+  uint64_t h = 1469598103934665603u;
+  const auto* p = static_cast<const unsigned char*>(tensor.const_data_ptr());
+  for (size_t i = 0; i < tensor.nbytes(); ++i) h = (h ^ p[i]) * 1099511628211u;
+  return h;
+}
+
+// The same bytes on every rank.
+inline void expect_replicas(Group& group, const at::Tensor& tensor, const std::string& what) {
+  const auto hashes = group.all_gather_value(bytes_hash(tensor));
+  for (const uint64_t h : hashes) expect(h == hashes[0], what + ": ranks differ");
+}
+
+// The parts of the test, each in a file of its own.
+void check_dense(Group& group);
+void check_two_stage(Group& group);
+void check_state(Group& group);
+void check_deepspeed(Group& group, const std::string& golden);
+// Prints a hash of everything that was exchanged: equal for every backend and launcher.
+void print_transport_hash(Group& group);
+
+}  // namespace terse::testing

@@ -1,0 +1,97 @@
+#include "trainer/lab/exchange/lab_exchange.h"
+
+#include <ATen/ATen.h>
+
+#include "base/error.h"
+#include "comm/dense_exchange.h"
+#include "comm/make_exchange.h"
+#include "comm/two_stage_exchange.h"
+#include "export/safetensors.h"
+#include "trainer/lab/exchange/lab_exchange_input.h"
+
+namespace terse {
+namespace {
+
+std::string path_of(const std::string& pattern, int rank) {
+  std::string path = pattern;
+  const std::string mark = "{rank}";
+  for (size_t at; (at = path.find(mark)) != std::string::npos;)
+    path.replace(at, mark.size(), std::to_string(rank));
+  return path;
+}
+
+std::string json_array(const std::vector<int64_t>& values) {
+  std::string text;
+  for (const int64_t v : values) text += (text.empty() ? "" : ",") + std::to_string(v);
+  return "[" + text + "]";
+}
+
+int64_t dense_bytes(const Group& group, const BucketPlan& plan) {
+  DenseExchange dense(group, {});
+  dense.attach(plan);
+  return dense.wire_bytes(0);
+}
+
+// Collects tensors and keeps their memory until the file is written.
+class Output {
+ public:
+  void add(const std::string& name, const at::Tensor& values, std::vector<int64_t> shape) {
+    kept_.push_back(values);
+    views_[name] = {DType::f32, std::move(shape),
+                    bytes_of(values.const_data_ptr<float>(), values.numel())};
+  }
+  // `values` cut into the input's tensors, named NAME@suffix.
+  void add_segments(const LabExchangeInput& input, const at::Tensor& values,
+                    const std::string& suffix) {
+    for (const Segment& segment : input.bucket().segments)
+      add(segment.name + "@" + suffix, values.narrow(0, segment.offset, segment.size),
+          input.shape(segment.name));
+  }
+  void write(const std::string& path, Metadata metadata) const {
+    write_safetensors(FileSystem::real(), path, views_, std::move(metadata));
+  }
+
+ private:
+  std::vector<at::Tensor> kept_;
+  std::map<std::string, TensorView> views_;
+};
+
+at::Tensor average(Exchange& exchange, const at::Tensor& message) {
+  at::Tensor answer = at::empty_like(message);
+  exchange.start(0, message);
+  for (int round = 1; round < exchange.rounds(); ++round) exchange.advance(0, round);
+  exchange.finish(0, answer);
+  exchange.commit();
+  return answer;
+}
+
+}  // namespace
+
+void lab_exchange(const LabExchangeOptions& options, Group group) {
+  const LabExchangeInput input(path_of(options.in, group.rank()));
+  const BucketPlan plan{{input.bucket()}};
+  const auto exchange = make_exchange(group, options.exchange);
+  exchange->attach(plan);
+  const auto* two_stage = dynamic_cast<const TwoStageExchange*>(exchange.get());
+  const Range chunk = chunk_of(input.bucket().size, group.size(), group.rank());
+  if (two_stage != nullptr) input.load_residuals(*exchange, chunk, group.size());
+  Output output;
+  std::vector<int64_t> wire, dense;
+  for (int64_t call = 0; call < input.calls(); ++call) {
+    const int64_t before = group.wire_bytes().total();
+    output.add_segments(input, average(*exchange, input.message(call)), std::to_string(call));
+    wire.push_back(group.wire_bytes().total() - before);
+    dense.push_back(dense_bytes(group, plan));
+  }
+  if (two_stage != nullptr) {
+    output.add_segments(input, two_stage->worker_residual(0), "residual");
+    output.add("server_residual", two_stage->server_residual(0), {chunk.size()});
+  }
+  if (group.rank() == 0 || options.out.find("{rank}") != std::string::npos)
+    output.write(path_of(options.out, group.rank()),
+                 {{"server_offset", std::to_string(chunk.begin)},
+                  {"wire_bytes", json_array(wire)},
+                  {"dense_bytes", json_array(dense)}});
+}
+
+}  // namespace terse
