@@ -82,6 +82,7 @@ Pending Group::Impl::issue(const char* op, std::string_view tag, std::vector<at:
                            const std::function<WorkPtr()>& start, std::function<void()> finish) {
   connection->require_healthy();
   auto state = std::make_shared<Pending::State>();
+  state->group = shared_from_this();
   state->what = tag.empty() ? std::string(op) : fmt::format("{} '{}'", op, tag);
   if (!name.empty()) state->what += fmt::format(" of group {}", name);
   state->sequence = ++sequence;
@@ -102,6 +103,7 @@ Pending Group::Impl::issue_message(const char* op, int peer, const at::Tensor& t
                                    const std::function<WorkPtr()>& start) {
   connection->require_healthy();
   auto state = std::make_shared<Pending::State>();
+  state->group = shared_from_this();
   state->what = fmt::format("{} with rank {}", op, peer);
   state->sequence = sequence;
   state->keep = {tensor};

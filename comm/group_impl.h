@@ -29,7 +29,7 @@ struct Connection {
   [[noreturn]] void fail_with(ExitCode code, const std::string& text);
 };
 
-struct Group::Impl {
+struct Group::Impl : std::enable_shared_from_this<Group::Impl> {
   enum Kind {
     kAllToAll,
     kAllGather,

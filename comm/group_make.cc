@@ -82,7 +82,7 @@ std::shared_ptr<Connection> make_connection(const World& world, const StorePtr& 
 // Connecting can fail because a rank died meanwhile: the heartbeat knows.
 [[noreturn]] void connect_failed(Connection& connection, const char* why) {
   const std::string line = std::string(why).substr(0, std::string(why).find('\n'));
-  const auto failure = connection.heartbeat->diagnose(std::chrono::milliseconds(2'500));
+  const auto failure = connection.heartbeat->diagnose(std::chrono::milliseconds(5'000));
   connection.fail_with(
       ExitCode::peer_lost,
       fmt::format("rank {} could not connect to its peers: {} ({})", connection.world_rank,

@@ -10,8 +10,8 @@ using std::chrono::milliseconds;
 
 // How long one uninterrupted wait lasts before the heartbeat is asked again.
 constexpr milliseconds kSlice{250};
-// Long enough for every living rank to be heard twice.
-constexpr milliseconds kDiagnosis{2'500};
+// Long enough for every living rank to be heard twice, on a busy machine.
+constexpr milliseconds kDiagnosis{5'000};
 
 milliseconds remaining(Clock::time_point deadline) {
   return std::chrono::duration_cast<milliseconds>(deadline - Clock::now());

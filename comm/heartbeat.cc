@@ -185,15 +185,18 @@ Heartbeat::Census Heartbeat::count(std::map<int, int64_t>& first) {
     const int64_t beats = heard ? heard->count : -1;
     first.try_emplace(r, beats);
     if (heard && heard->gone && !heard->failed) census.left.push_back(r);
+    if (heard && heard->gone) continue;
     // The first change may be a beat that was under way when the rank died.
-    if ((!heard || !heard->gone) && beats < first[r] + 2) census.silent.push_back(r);
+    if (beats < first[r] + 2) census.silent.push_back(r);
+    if (beats == first[r] + 1) census.undecided = true;
   }
   if (auto told = published()) remember(std::move(*told));
   return census;
 }
 
 std::optional<Failure> Heartbeat::diagnose(std::chrono::milliseconds patience) {
-  const auto end = Clock::now() + patience;
+  const auto start = Clock::now();
+  const auto end = start + patience;
   std::map<int, int64_t> first;
   Census census;
   try {
@@ -201,6 +204,7 @@ std::optional<Failure> Heartbeat::diagnose(std::chrono::milliseconds patience) {
       census = count(first);
       if (auto known = failure()) return known;
       if (!census.left.empty() || census.silent.empty()) break;
+      if (!census.undecided && Clock::now() - start > kPeriod * 4) break;
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     } while (Clock::now() < end);
   } catch (const std::exception& e) {

@@ -60,6 +60,7 @@ class Heartbeat {
   struct Census {
     std::vector<int> left;    // said goodbye, and not because of an error
     std::vector<int> silent;  // fewer than two beats since the first count
+    bool undecided = false;   // somebody was heard once: living, or the last beat of a dead rank
   };
 
   void run();
