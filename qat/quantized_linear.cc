@@ -163,7 +163,10 @@ void QuantizedLinear::refresh() {
 }
 
 at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
-  const Layer& layer = *impl_->layer;
+  Layer& layer = *impl_->layer;
+  // Not a copy, and the Reducer may have moved the weight's storage since the last refresh().
+  if (!layer.representation && layer.compute == at::kFloat)
+    layer.multiplied = impl_->weight.detach();
   TERSE_CHECK(layer.multiplied.defined(), "{}: forward before refresh", layer.name);
   const std::optional<at::Tensor> none;
   if (layer.frozen)

@@ -116,7 +116,8 @@ Sample sampled(const Grid& grid, int64_t n) {
 TEST(Grid, ErrorAndTrustOnAMillionGaussians) {
   for (const Expected& e : kHalfInt) {
     const Sample s = sampled(mse_grid("half_int", e.bits, 0, ScaleType::f32, 0), 1000000);
-    EXPECT_NEAR(s.error / e.error, 1.0, 0.01) << e.bits;
+    // At 8 bits a tenth of the error comes from some 90 clipped values: 1 % of it is chance.
+    EXPECT_NEAR(s.error / e.error, 1.0, e.bits == 8 ? 0.04 : 0.01) << e.bits;
     // 96 of a million are expected at 8 bits, +- 10 by chance alone.
     if (e.untrusted > 0) {
       EXPECT_NEAR(s.untrusted / e.untrusted, 1.0, e.bits == 8 ? 0.35 : 0.05) << e.bits;
