@@ -21,19 +21,42 @@ import http.client
 import json
 import math
 import os
+import shutil
+import struct
 import sys
+import tempfile
 import time
 
 
 def silence_native_output():
-    """llama.cpp logs to both streams; returns a stream that still reaches our caller."""
+    """llama.cpp logs to both streams; returns a stream that still reaches our caller, and keeps
+    Python's own messages on standard error."""
     sys.stdout.flush()
     answer = os.fdopen(os.dup(1), "w")
     if not os.environ.get("TERSE_ENGINE_LOG"):
+        sys.stderr = os.fdopen(os.dup(2), "w")
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
     return answer
+
+
+def allow_context(model, needed, folder):
+    """llama.cpp's server wants one free place behind the prompt and never goes beyond
+    llama.context_length, so it cannot score the last token of a window of full length. Where that is
+    so, answers the path of a copy in `folder` that claims a longer context; nothing else is changed."""
+    with open(model, "rb") as f:
+        head = f.read(1 << 16)
+    key = b"llama.context_length" + struct.pack("<I", 4)
+    at = head.find(key) + len(key)
+    if at < len(key) or struct.unpack_from("<I", head, at)[0] >= needed:
+        return model
+    copy = os.path.join(folder, "model.gguf")
+    shutil.copyfile(model, copy)
+    with open(copy, "r+b") as f:
+        f.seek(at)
+        f.write(struct.pack("<I", needed))
+    return copy
 
 
 def start(model, context):
@@ -117,8 +140,16 @@ def main():
     windows = json.load(open(options.windows)) if options.windows else []
     answer = silence_native_output()
     begin = time.time()
-    # 0 = what the model was trained for.
-    server = start(options.model, max((len(w) for w in windows), default=0) + 1 if windows else 0)
+    needed = max(len(w) for w in windows) + 1 if windows else 0  # 0: what the model was trained for
+    with tempfile.TemporaryDirectory() as folder:
+        server = start(allow_context(options.model, needed, folder), needed)
+        result = answers(options, windows, server)
+        del server
+    result["seconds"] = time.time() - begin
+    print(json.dumps(result), file=answer, flush=True)
+
+
+def answers(options, windows, server):
     result = {"engine": "llama.cpp"}
     if windows:
         result |= perplexity(server, windows)
@@ -126,8 +157,7 @@ def main():
         result["generated"] = complete(server, options.prompt, max_tokens=options.predict)["text"]
     if options.tokenize:
         result["ids"] = tokenize(server, json.load(open(options.tokenize)))
-    result["seconds"] = time.time() - begin
-    print(json.dumps(result), file=answer, flush=True)
+    return result
 
 
 if __name__ == "__main__":

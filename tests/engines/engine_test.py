@@ -47,11 +47,12 @@ def make_model(program, folder, kind):
 
 
 def windows():
+    """BOS and as many random ids as the model's context is long, which is the most there can be."""
     ids, state = [], 1
-    for _ in range(3 * 60):
+    for _ in range(2 * 128):
         state = state * 6364136223846793005 % 2**64
         ids.append(3 + (state >> 33) % 597)
-    return [[1] + ids[i:i + 60] for i in range(0, len(ids), 60)]
+    return [[1] + ids[i:i + 128] for i in range(0, len(ids), 128)]
 
 
 def perplexity(program, folder, kind):
