@@ -40,6 +40,7 @@ void check_shape(const LlamaShape& s) {
 }  // namespace
 
 void widen_to_float(DType dtype, std::span<const std::byte> bytes, float* out) {
+  if (bytes.empty()) return;
   const auto count = static_cast<int64_t>(bytes.size()) / dtype_size(dtype);
   if (dtype == DType::f32) {
     std::memcpy(out, bytes.data(), bytes.size());

@@ -1,0 +1,23 @@
+"""safetensors from the format's description, with numpy alone."""
+import json
+import struct
+
+import numpy as np
+
+
+def read_safetensors(path):
+    """name -> array; BF16 widened to float32."""
+    data = path.read_bytes()
+    length = struct.unpack("<Q", data[:8])[0]
+    tensors = {}
+    for name, t in json.loads(data[8:8 + length]).items():
+        if name == "__metadata__":
+            continue
+        begin, end = (8 + length + o for o in t["data_offsets"])
+        raw = data[begin:end]
+        if t["dtype"] == "BF16":
+            a = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        else:
+            a = np.frombuffer(raw, {"F32": np.float32, "F16": np.float16}[t["dtype"]])
+        tensors[name] = a.reshape(t["shape"])
+    return tensors
