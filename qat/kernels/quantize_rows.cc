@@ -42,17 +42,17 @@ float largest_magnitude(const float* z, int64_t n) {
     const i32x16 x = bits_of(absolute(load(z + i, n - i)));
     most = x > most ? x : most;
   }
-  int32_t best = 0;
-  for (int k = 0; k < kLanes; ++k) best = most[k] > best ? most[k] : best;
-  return __builtin_bit_cast(float, best);
+  return __builtin_bit_cast(float, largest_lane(most));
 }
 
 // The first of the largest in magnitude, as ggml picks it.
 float first_largest(const float* z, int64_t n) {
   const float magnitude = largest_magnitude(z, n);
-  for (int64_t i = 0; i < n; ++i)
-    if (__builtin_fabsf(z[i]) == magnitude) return z[i];
-  return magnitude;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const uint32_t hits = lane_bits(absolute(load(z + i, n - i)) == magnitude);
+    if (hits != 0) return z[i + __builtin_ctz(hits)];
+  }
+  return magnitude;  // NaN equals nothing
 }
 
 float through_fp16(float x) {
@@ -127,7 +127,12 @@ TERSE_INLINE f32x16 code_of(f32x16 z, float inverse, float least, float most) {
   }
 }
 
-void set_mask(uint8_t* mask, int64_t column, int64_t n, uint32_t bits) {
+TERSE_INLINE void set_mask(uint8_t* mask, int64_t column, int64_t n, uint32_t bits) {
+  if (n >= kLanes && column % 8 == 0) {
+    const uint16_t both = static_cast<uint16_t>(bits);
+    __builtin_memcpy(mask + column / 8, &both, sizeof both);
+    return;
+  }
   if (n < kLanes) bits &= (1u << n) - 1u;
   if (column % 8 == 0) {
     mask[column / 8] = static_cast<uint8_t>(bits);

@@ -123,6 +123,17 @@ TERSE_INLINE uint32_t lane_bits(i32x16 mask) {
   return bits;
 #endif
 }
+TERSE_INLINE int32_t largest_lane(i32x16 x) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_epi32((__m512i)x);
+#else
+  int32_t lane[kLanes];
+  std::memcpy(lane, &x, sizeof lane);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int k = 0; k < width; ++k) lane[k] = lane[k + width] > lane[k] ? lane[k + width] : lane[k];
+  return lane[0];
+#endif
+}
 // x where the bit is set, else +0.
 TERSE_INLINE f32x16 keep(f32x16 x, uint32_t bits) {
 #if defined(__AVX512F__)
