@@ -1,0 +1,123 @@
+// AdamW against LibTorch's own torch::optim::AdamW, and its kernels against each other.
+#include "optim/adamw.h"
+
+#include <gtest/gtest.h>
+#include <torch/optim/adamw.h>
+
+#include <cstring>
+
+#include "base/isa.h"
+#include "tests/optim/flat.h"
+
+namespace terse {
+namespace {
+
+const std::vector<SegmentSpec> kSegments = {
+    {"a", 37, 53, true}, {"norm", 1, 61, false}, {"b", 300, 100, true}, {"c", 1, 5, false}};
+
+TEST(AdamW, EqualsTorch) {
+  at::manual_seed(1);
+  const AdamOptions o{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.1};
+  Flat flat(kSegments, std::make_shared<AdamW>(o));
+  std::vector<at::Tensor> decaying, others;
+  for (const Segment* s : flat.segments())
+    (s->decay ? decaying : others).push_back(flat.value(*s).clone().requires_grad_(true));
+  torch::optim::AdamW oracle(
+      {torch::optim::OptimizerParamGroup(
+           decaying, std::make_unique<torch::optim::AdamWOptions>(
+                         torch::optim::AdamWOptions(1e-2).betas({0.9, 0.95}).weight_decay(0.1))),
+       torch::optim::OptimizerParamGroup(
+           others, std::make_unique<torch::optim::AdamWOptions>(
+                       torch::optim::AdamWOptions(1e-2).betas({0.9, 0.95}).weight_decay(0)))},
+      torch::optim::AdamWOptions(1e-2));
+  for (int64_t step = 1; step <= 30; ++step) {
+    size_t d = 0, n = 0;
+    for (const Segment* s : flat.segments()) {
+      at::Tensor g = at::randn({s->size}) * 0.1;
+      flat.gradient(*s).copy_(g);
+      (s->decay ? decaying[d++] : others[n++]).mutable_grad() = g;
+    }
+    oracle.step();
+    flat.step(step, 1e-2);
+  }
+  size_t d = 0, n = 0;
+  // LibTorch rounds b1 m + (1 - b1) g where torch (and we) round m + (1 - b1)(g - m): an ulp of m a
+  // step, far below 1e-6 of weights near 1 moved by 0.01 thirty times.
+  for (const Segment* s : flat.segments())
+    EXPECT_TRUE(at::allclose(flat.value(*s), s->decay ? decaying[d++] : others[n++], 1e-6, 1e-7))
+        << s->name;
+}
+
+TEST(AdamW, SkippedStepsDoNotMoveTheBiasCorrection) {
+  const AdamOptions o{};
+  Flat flat(kSegments, std::make_shared<AdamW>(o));
+  flat.fill_gradient(0.5);
+  const at::Tensor before = flat.bucket_value().clone();
+  flat.step(7, 1e-3);  // first committed step, whatever its number
+  const at::Tensor moved = before * (1 - 1e-3 * 0.1) - flat.bucket_value();
+  // g / (|g| + eps) = 1 at the first update, so the step is lr.
+  EXPECT_NEAR(moved[0].item<float>(), 1e-3f, 1e-7f);
+}
+
+TEST(AdamW, FirstGradientIsUsed) {
+  Flat flat(kSegments, std::make_shared<AdamW>(AdamOptions{}));
+  const at::Tensor before = flat.bucket_value().clone();
+  flat.fill_gradient(1);
+  flat.step(1, 1e-3);
+  EXPECT_FALSE(at::equal(before, flat.bucket_value()));
+}
+
+// No fused multiply-add, correctly rounded roots and quotients: one result for all.
+TEST(AdamW, AllInstructionSetsGiveTheSameBits) {
+  at::manual_seed(2);
+  const int64_t n = 1037;
+  const at::Tensor p = at::randn({n}), g = at::randn({n}), m = at::randn({n});
+  const at::Tensor v = at::rand({n});
+  at::Tensor expected;
+  const Isa best = isa();
+  for (Isa set : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (!isa_supported(set)) continue;
+    force_isa(set);
+    at::Tensor p1 = p.clone(), m1 = m.clone(), v1 = v.clone();
+    at::Tensor r1 = at::empty({n}, at::kBFloat16);
+    const AdamStep step{0.7f, 0.1f, 0.95f, 0.05f, 0.999f, 1e-3f, 0.3f, 1e-8f};
+    TERSE_DISPATCH(adamw(step, p1.mutable_data_ptr<float>(), m1.mutable_data_ptr<float>(),
+                         v1.mutable_data_ptr<float>(), g.const_data_ptr<float>(),
+                         static_cast<uint16_t*>(r1.data_ptr()), n));
+    EXPECT_TRUE(at::equal(r1, p1.to(at::kBFloat16)));
+    const at::Tensor all = at::cat({p1, m1, v1});
+    if (!expected.defined()) expected = all;
+    EXPECT_TRUE(at::equal(expected, all)) << isa_name(set);
+  }
+  force_isa(best);
+}
+
+TEST(AdamW, BlocksCoverTheBucketAndKeepDecayApart) {
+  const BucketPlan plan = plan_buckets(kSegments, 1 << 24);
+  int64_t at = 0;
+  for (const AdamBlock& block : adam_blocks(plan.buckets[0])) {
+    EXPECT_EQ(block.begin, at);
+    EXPECT_LE(block.end - block.begin, 16384);
+    for (const Segment& s : plan.buckets[0].segments)
+      if (block.begin < s.offset + s.size && s.offset < block.end) EXPECT_EQ(block.decay, s.decay);
+    at = block.end;
+  }
+  EXPECT_EQ(at, plan.buckets[0].size);
+}
+
+TEST(AdamW, SaveAndLoadGoOnBitForBit) {
+  at::manual_seed(3);
+  const at::Tensor g = at::randn({37 * 53 + 61 + 30000 + 5});
+  Flat one(kSegments, std::make_shared<AdamW>(AdamOptions{}));
+  for (int64_t t = 1; t <= 3; ++t) one.bucket_gradient().copy_(g * t), one.step(t, 1e-3);
+  MemoryState state;
+  one.optimizer().save(state);
+  Flat two(kSegments, std::make_shared<AdamW>(AdamOptions{}));
+  two.optimizer().load(state);
+  two.bucket_value().copy_(one.bucket_value());
+  for (Flat* f : {&one, &two}) f->bucket_gradient().copy_(g), f->step(4, 1e-3);
+  EXPECT_TRUE(at::equal(one.bucket_value(), two.bucket_value()));
+}
+
+}  // namespace
+}  // namespace terse

@@ -1,0 +1,126 @@
+// A tiny network trained by a real Reducer: the same global batch of a step whatever the number of
+// ranks.
+#pragma once
+#include <ATen/ATen.h>
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/checksum.h"
+#include "base/state.h"
+#include "comm/make_exchange.h"
+#include "comm/reducer.h"
+#include "optim/options.h"
+
+namespace terse {
+
+// Hash of everything a component saves.
+class StateHash final : public StateWriter {
+ public:
+  void tensor(Scope, std::string name, TensorView view) override {
+    hash_.update(bytes_of(name.data(), static_cast<int64_t>(name.size())));
+    hash_.update(view.data);
+  }
+  void value(Scope, std::string name, int64_t v) override { text(name + std::to_string(v)); }
+  void value(Scope, std::string name, double v) override {
+    text(name);
+    hash_.update(bytes_of(&v, 1));
+  }
+  void value(Scope, std::string name, std::string v) override { text(name + v); }
+  void keep(std::shared_ptr<void>) override {}
+  uint64_t value() const { return hash_.value(); }
+
+ private:
+  void text(const std::string& s) {
+    hash_.update(bytes_of(s.data(), static_cast<int64_t>(s.size())));
+  }
+  Checksum hash_;
+};
+
+class Training {
+ public:
+  Training(Group group, const OptimOptions& optim, const ExchangeOptions& exchange,
+           ReducerOptions reducer)
+      : group_(group) {
+    at::manual_seed(7);
+    embed_ = parameter("embed", {64, 32}, false);
+    w1_ = parameter("w1", {48, 32}, true);
+    b1_ = parameter("b1", {48}, false);
+    w2_ = parameter("w2", {1, 48}, true);
+    reducer.bucket_bytes = 2048 * 4;
+    reducer_ = std::make_unique<Reducer>(
+        group, parameters_, make_optimizer(optim, 1000, exchange.compressed()),
+        make_dense_exchange(group, exchange),
+        exchange.compressed() ? make_exchange(group, exchange) : nullptr, reducer);
+  }
+
+  // `poison`: this rank's gradient becomes NaN.
+  StepResult step(bool poison = false) {
+    ++step_;
+    reducer_->begin(step_, 1e-2);
+    reducer_->last_micro_batch();
+    at::Tensor l = loss();
+    if (poison) l = l * std::numeric_limits<double>::quiet_NaN();
+    l.backward();
+    return reducer_->finish(poison ? 0.0 : l.item<double>());
+  }
+  Reducer& reducer() { return *reducer_; }
+  at::Tensor weights() const {
+    std::vector<at::Tensor> all;
+    for (const Parameter& p : parameters_) all.push_back(p.value.detach().flatten());
+    return at::cat(all).clone();
+  }
+  // Rows of the embedding that no batch touches.
+  at::Tensor untouched() const { return embed_.detach().narrow(0, 60, 4).clone(); }
+  void save(StateWriter& state) const {
+    reducer_->save(state);
+    state.value(Scope::shared, "step", step_);
+    for (const Parameter& p : parameters_)
+      state.tensor(Scope::shared, "model/" + p.name,
+                   {DType::f32, p.value.sizes().vec(),
+                    bytes_of(p.value.const_data_ptr<float>(), p.value.numel())});
+  }
+  void load(const StateReader& state) {
+    step_ = state.require_integer(Scope::shared, "step");
+    const at::NoGradGuard no_grad;
+    for (Parameter& p : parameters_) {
+      const TensorView v =
+          state.require(Scope::shared, "model/" + p.name, DType::f32, p.value.sizes().vec());
+      std::memcpy(p.value.mutable_data_ptr<float>(), v.data.data(), v.data.size());
+    }
+    reducer_->load(state);
+  }
+  uint64_t hash() const {
+    StateHash h;
+    save(h);
+    return h.value();
+  }
+
+ private:
+  at::Tensor parameter(const std::string& name, at::IntArrayRef shape, bool decay) {
+    parameters_.push_back({name, (at::randn(shape) * 0.3).requires_grad_(true), decay});
+    return parameters_.back().value;
+  }
+  // This rank's share of 16 sequences.
+  at::Tensor loss() const {
+    at::manual_seed(1000 + step_);
+    const at::Tensor ids = at::randint(60, {16}, at::kLong);
+    const at::Tensor wanted = at::sin(ids.to(at::kFloat)) + at::randn({16}) * 0.1;
+    const int64_t share = 16 / group_.size();
+    const at::Tensor x = at::embedding(embed_, ids.narrow(0, group_.rank() * share, share));
+    const at::Tensor h = at::tanh(at::matmul(x, w1_.t()) + b1_);
+    const at::Tensor y = at::matmul(h, w2_.t()).flatten();
+    return at::square(y - wanted.narrow(0, group_.rank() * share, share)).mean();
+  }
+
+  Group group_;
+  int64_t step_ = 0;
+  std::vector<Parameter> parameters_;
+  at::Tensor embed_, w1_, b1_, w2_;
+  std::unique_ptr<Reducer> reducer_;
+};
+
+}  // namespace terse

@@ -1,0 +1,155 @@
+// What several ranks must agree on; run by training_test.cc:  optim_ranks FILE
+// FILE receives rank 0's weights after 50 dense steps, to compare over numbers of ranks.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "base/error.h"
+#include "launch/rendezvous.h"
+#include "tests/optim/training.h"
+
+namespace terse {
+namespace {
+
+void expect(bool condition, const std::string& what) {
+  if (!condition) throw std::runtime_error("training: " + what);
+}
+
+OptimOptions onebit(int64_t freeze) {
+  OptimOptions o;
+  o.name = "onebit_adam";
+  o.freeze = freeze;
+  return o;
+}
+
+ExchangeOptions coded() {
+  ExchangeOptions e;
+  e.codec = "onebit";
+  return e;
+}
+
+void dense_run(const Group& group, const std::string& file) {
+  Training adamw(group, {}, {}, {});
+  Training warm_up(group, onebit(1000), coded(), {});
+  for (int i = 0; i < 50; ++i) {
+    const StepResult a = adamw.step();
+    const StepResult b = warm_up.step();
+    expect(a.committed && a.loss == b.loss, fmt::format("warm-up is not AdamW at step {}", i));
+    expect(a.clip_coefficient == b.clip_coefficient, "clip coefficients differ");
+  }
+  expect(at::equal(adamw.weights(), warm_up.weights()), "warm-up is not AdamW");
+  adamw.reducer().check_replicas();
+  expect(warm_up.reducer().encodes() == 0, "a dense phase encoded");
+  if (group.rank() != 0) return;
+  const at::Tensor w = adamw.weights();
+  std::ofstream(file, std::ios::binary)
+      .write(static_cast<const char*>(w.const_data_ptr()),
+             static_cast<std::streamsize>(w.nbytes()));
+}
+
+void compressed_run(const Group& group) {
+  Training run(group, onebit(10), coded(), {});
+  const at::Tensor untouched = run.untouched();
+  double first = 0, last = 0;
+  int64_t wire = 0, dense = 0;
+  for (int i = 0; i < 210; ++i) {
+    const StepResult r = run.step();
+    expect(r.committed, "a step was skipped");
+    expect(r.phase == (i < 10 ? Phase::dense : Phase::codec), "freeze is off");
+    if (i < 20) first += r.loss;
+    if (i >= 190) last += r.loss;
+    if (i >= 10) wire += r.wire_bytes, dense += r.dense_bytes;
+  }
+  run.reducer().check_replicas();
+  expect(run.reducer().encodes() > 0, "nothing was encoded");
+  expect(at::equal(untouched, run.untouched()), "rows without a gradient moved");
+  expect(last < 0.7 * first, fmt::format("loss went from {} to {}", first / 20, last / 20));
+  if (group.size() > 1) expect(wire < dense / 3, fmt::format("sent {} of {}", wire, dense));
+}
+
+void poisoned_run(const Group& group) {
+  Training run(group, onebit(4), coded(), {});
+  for (int i = 1; i <= 10; ++i) {
+    const bool bad = i == 2 || i == 4 || i == 7;
+    const uint64_t before = run.hash();
+    const at::Tensor weights = run.weights();
+    const StepResult r = run.step(bad && group.rank() == group.size() - 1);
+    expect(r.committed != bad, fmt::format("step {} committed: {}", i, r.committed));
+    if (!bad) continue;
+    expect(r.bad_rank == group.size() - 1, "the wrong rank is named");
+    expect(at::equal(weights, run.weights()), "a skipped step moved the weights");
+    // Only the numbers of steps taken and skipped may differ.
+    MemoryState state(group.size());
+    run.save(state);
+    expect(state.require_integer(Scope::shared, "reducer/skipped") == 1, "not counted");
+    state.value(Scope::shared, "reducer/skipped", int64_t{0});
+    state.value(Scope::shared, "step", int64_t{i - 1});
+    run.load(state);
+    expect(run.hash() == before, "a skipped step changed the state");
+    state.value(Scope::shared, "step", int64_t{i});
+    run.load(state);
+  }
+  run.reducer().check_replicas();
+}
+
+// The state after `steps` more steps, from a copy made now.
+void resumed_run(const Group& group) {
+  for (const int stop : {3, 8, 9, 30}) {
+    Training whole(group, onebit(8), coded(), {});
+    for (int i = 0; i < stop; ++i) whole.step();
+    MemoryState state(group.size());
+    whole.save(state);
+    Training resumed(group, onebit(8), coded(), {});
+    resumed.load(state);
+    expect(whole.hash() == resumed.hash(), fmt::format("loading at step {} lost something", stop));
+    for (int i = 0; i < 12; ++i) whole.step(), resumed.step();
+    expect(at::equal(whole.weights(), resumed.weights()), fmt::format("weights, {}", stop));
+    expect(whole.hash() == resumed.hash(), fmt::format("state, {}", stop));
+  }
+}
+
+void diverging_replicas(const Group& group) {
+  if (group.size() == 1) return;
+  Training run(group, {}, {}, {});
+  run.step();
+  MemoryState state(group.size());
+  run.save(state);
+  std::vector<float> wrong(48, static_cast<float>(group.rank() == 1));
+  state.tensor(Scope::shared, "model/b1", {DType::f32, {48}, bytes_of(wrong.data(), 48)});
+  run.load(state);
+  try {
+    run.reducer().check_replicas();
+    expect(false, "different replicas went unnoticed");
+  } catch (const Error& e) {
+    const std::string what = e.what();
+    expect(e.code() == ExitCode::disagree, what);
+    expect(what.find("'b1'") != std::string::npos, what);
+    expect(what.find("rank(s) 1 ") != std::string::npos, what);
+  }
+}
+
+int run(const std::string& file) {
+  try {
+    World world = resolve_world(current_environment());
+    const auto timeout = std::chrono::seconds(60);
+    const auto store = join(world, timeout);
+    const Group group = make_group(world, store, {.timeout = timeout});
+    dense_run(group, file);
+    compressed_run(group);
+    poisoned_run(group);
+    resumed_run(group);
+    diverging_replicas(group);
+    return 0;
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "%s\n", e.what());
+    return 1;
+  }
+}
+
+}  // namespace
+}  // namespace terse
+
+int main(int argc, char** argv) {
+  return terse::run(argc > 1 ? argv[1] : "/dev/null");
+}
