@@ -70,7 +70,13 @@ TwoStageExchange::TwoStageExchange(Group group, std::unique_ptr<Codec> codec, at
       codec_(std::move(codec)),
       device_(device),
       worker_(Residual::Kind::worker, "exchange/residual"),
-      server_(Residual::Kind::server, "exchange/server_residual") {}
+      server_(Residual::Kind::server, "exchange/server_residual") {
+  if (!device.is_cpu())
+    fail(ExitCode::usage,
+         "[exchange] codec = \"{}\" averages CPU tensors only; use fp32 or bf16, or [train] device "
+         "= \"cpu\"",
+         codec_->name());
+}
 
 TwoStageExchange::~TwoStageExchange() = default;
 

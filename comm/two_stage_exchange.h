@@ -24,7 +24,7 @@ namespace terse {
 
 class TwoStageExchange final : public Exchange {
  public:
-  // The codec must have messages of fixed size.
+  // The codec must have messages of fixed size. Error(usage) for another device than the CPU.
   TwoStageExchange(Group group, std::unique_ptr<Codec> codec, at::Device device = at::kCPU);
   ~TwoStageExchange() override;
 
