@@ -129,8 +129,9 @@ void gguf_pack_codes(const Codes& codes, const GgufPacking& packing, const std::
   std::vector<std::byte> row(static_cast<size_t>(blocks * packing.bytes));
   std::vector<int8_t> stored(static_cast<size_t>(codes.columns));
   for (int64_t r = 0; r < codes.rows; ++r) {
-    const int8_t* source = codes.codes.data() + row_of(r) * codes.columns;
-    const float* scales = codes.scales.data() + row_of(r) * codes.groups();
+    const int64_t from = row_of ? row_of(r) : r;
+    const int8_t* source = codes.codes.data() + from * codes.columns;
+    const float* scales = codes.scales.data() + from * codes.groups();
     for (size_t c = 0; c < stored.size(); ++c)
       stored[c] = static_cast<int8_t>(source[c] * fit.multiply + fit.add);
     for (int64_t b = 0; b < blocks; ++b)

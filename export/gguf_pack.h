@@ -31,7 +31,8 @@ std::span<const GgufPacking> gguf_packings();  // codes first, in order of prefe
 Fit gguf_fit(const CodeFormat& format, const GgufPacking& packing);
 Fit gguf_fit(DType dtype, const GgufPacking& packing);
 
-// All blocks of `codes`, row by row; `row_of(r)` is the source row of stored row r (a permutation).
+// All blocks of `codes`, row by row; `row_of(r)` is the source row of stored row r (a
+// permutation; null: the same).
 // Memory: one row. Error(invalid_file) naming `name` when a scale is not representable as fp16.
 void gguf_pack_codes(const Codes& codes, const GgufPacking& packing, const std::string& name,
                      const std::function<int64_t(int64_t)>& row_of, const ByteSink& sink);

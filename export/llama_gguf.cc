@@ -33,10 +33,10 @@ std::string gguf_name(const std::string& name) {
                      layer_names().at(rest));
 }
 
-// Stored row -> row of the weight.
+// Stored row -> row of the weight; null: the same.
 std::function<int64_t(int64_t)> row_order(const std::string& name, const LlamaShape& shape) {
   const bool rotary = name.find(".q_proj.") != name.npos || name.find(".k_proj.") != name.npos;
-  if (!rotary) return [](int64_t row) { return row; };
+  if (!rotary) return nullptr;
   return [d = shape.head_size()](int64_t row) {
     const int64_t head = row / d, within = row % d;
     return head * d + within % 2 * (d / 2) + within / 2;
@@ -48,14 +48,14 @@ ByteSource dense_source(const ArtifactWeight& weight, const GgufPacking& packing
                         std::function<int64_t(int64_t)> row_of) {
   return [&weight, &packing, row_of](const ByteSink& sink) {
     const bool widen = packing.type == GgufType::f32 && weight.dtype != DType::f32;
-    if (weight.shape.size() == 1 && !widen) return weight.bytes(sink);
+    if (!row_of && !widen) return weight.bytes(sink);
     std::vector<std::byte> all;
     weight.bytes([&](auto piece) { all.insert(all.end(), piece.begin(), piece.end()); });
     const int64_t rows = weight.shape.size() == 1 ? 1 : weight.shape[0];
     const size_t row_bytes = all.size() / static_cast<size_t>(rows);
     std::vector<float> wide(row_bytes / static_cast<size_t>(dtype_size(weight.dtype)));
     for (int64_t r = 0; r < rows; ++r) {
-      const int64_t from = rows == 1 ? 0 : row_of(r);
+      const int64_t from = row_of ? row_of(r) : r;
       const auto row = std::span(all).subspan(static_cast<size_t>(from) * row_bytes, row_bytes);
       if (widen) widen_to_float(weight.dtype, row, wide.data());
       sink(widen ? std::as_bytes(std::span(wide)) : std::span<const std::byte>(row));
@@ -71,7 +71,7 @@ ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing
     std::vector<float> values(codes.codes.size());
     codes.decode(values.data());
     for (int64_t r = 0; r < codes.rows; ++r)
-      sink(bytes_of(values.data() + row_of(r) * codes.columns, codes.columns));
+      sink(bytes_of(values.data() + (row_of ? row_of(r) : r) * codes.columns, codes.columns));
   };
 }
 

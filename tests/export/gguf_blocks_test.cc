@@ -39,9 +39,8 @@ INSTANTIATE_TEST_SUITE_P(Types, GgufBlocks,
 
 std::vector<std::byte> pack(const Codes& codes, GgufType type) {
   std::vector<std::byte> bytes;
-  gguf_pack_codes(
-      codes, gguf_packing(type), "w", [](int64_t r) { return r; },
-      [&](auto piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
+  gguf_pack_codes(codes, gguf_packing(type), "w", nullptr,
+                  [&](auto piece) { bytes.insert(bytes.end(), piece.begin(), piece.end()); });
   return bytes;
 }
 
