@@ -1,5 +1,6 @@
 #include "trainer/lab/exchange/lab_exchange.h"
 
+#include <fmt/ranges.h>
 #include <ATen/ATen.h>
 
 #include "base/error.h"
@@ -21,9 +22,7 @@ std::string path_of(const std::string& pattern, int rank) {
 }
 
 std::string json_array(const std::vector<int64_t>& values) {
-  std::string text;
-  for (const int64_t v : values) text += (text.empty() ? "" : ",") + std::to_string(v);
-  return "[" + text + "]";
+  return fmt::format("[{}]", fmt::join(values, ","));
 }
 
 int64_t dense_bytes(const Group& group, const BucketPlan& plan) {
