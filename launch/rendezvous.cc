@@ -1,6 +1,8 @@
 #include "launch/rendezvous.h"
 
 #include <arpa/inet.h>
+#include <c10/util/Flags.h>
+#include <c10/util/Logging.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -10,6 +12,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdlib>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
@@ -20,10 +23,15 @@
 #include "base/error.h"
 #include "launch/mpi_runtime.h"
 
+C10_DECLARE_int(caffe2_log_level);
+
 namespace terse {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+// How often a waiting rank looks whether the others have come.
+constexpr std::chrono::milliseconds kPoll{20};
+
 using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
 double seconds(std::chrono::milliseconds t) {
@@ -124,6 +132,19 @@ std::vector<int> missing_ranks(c10d::Store& store, int size) {
   return missing;
 }
 
+constexpr const char* kMissingKey = "missing";
+
+[[noreturn]] void give_up(c10d::Store& store, const World& world, std::chrono::milliseconds timeout,
+                          const std::vector<int>& missing) {
+  const std::string who = fmt::format("{}", fmt::join(missing, ", "));
+  store.set(kMissingKey, who);
+  // The store dies with its host, which lets the others read first.
+  if (world.rank == 0) std::this_thread::sleep_for(kPoll * 10);
+  fail(ExitCode::deadline, "rank {} of {} waited {} s at {}:{}, but rank{} {} did not come",
+       world.rank, world.size, seconds(timeout), world.master_address, world.master_port,
+       missing.size() == 1 ? "" : "s", who);
+}
+
 // Every rank leaves its host's name; returns all of them.
 std::vector<std::string> meet(c10d::Store& store, const World& world,
                               std::chrono::milliseconds timeout) {
@@ -131,17 +152,31 @@ std::vector<std::string> meet(c10d::Store& store, const World& world,
   store.set(host_key(world.rank), host_name());
   std::vector<int> missing = missing_ranks(store, world.size);
   while (!missing.empty()) {
-    if (Clock::now() > end) {
-      fail(ExitCode::deadline, "rank {} of {} waited {} s at {}:{}, but rank{} {} did not come",
-           world.rank, world.size, seconds(timeout), world.master_address, world.master_port,
-           missing.size() == 1 ? "" : "s", fmt::join(missing, ", "));
-    }
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    if (Clock::now() > end || store.check({kMissingKey})) give_up(store, world, timeout, missing);
+    std::this_thread::sleep_for(kPoll);
     missing = missing_ranks(store, world.size);
   }
   std::vector<std::string> hosts;
   for (int r = 0; r < world.size; ++r) hosts.push_back(store.get_to_str(host_key(r)));
   return hosts;
+}
+
+std::vector<std::string> meet_or_fail(c10d::Store& store, const World& world,
+                                      std::chrono::milliseconds timeout) {
+  try {
+    return meet(store, world, timeout);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& e) {
+    fail(ExitCode::peer_lost,
+         "rank {} of {} lost the store at {}:{} while it waited for the others ({})", world.rank,
+         world.size, world.master_address, world.master_port, first_line(e.what()));
+  }
+}
+
+// torch reports every failed connection on standard error, with a stack; our Errors say it once.
+void quiet_torch() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 }
 
 void place(World& world, const std::vector<std::string>& hosts) {
@@ -206,11 +241,12 @@ std::string own_address(const World& world) {
 }
 
 StorePtr join(World& world, std::chrono::milliseconds timeout) {
+  quiet_torch();
   StorePtr store = open_store(world, timeout);
   store = c10::make_intrusive<c10d::PrefixStore>(
       fmt::format("terse/{}/{}", world.job, world.restart), store);
   store->setTimeout(timeout);
-  place(world, meet(*store, world, timeout));
+  place(world, meet_or_fail(*store, world, timeout));
   return store;
 }
 

@@ -29,6 +29,12 @@ WorldFlags flags_of(int rank, int size) {
   return flags;
 }
 
+WorldFlags only_rank(int rank) {
+  WorldFlags flags;
+  flags.rank = rank;
+  return flags;
+}
+
 WorldFlags with_master(WorldFlags flags, const char* address, int port) {
   flags.master_addr = address;
   flags.master_port = port;
@@ -229,7 +235,7 @@ const Bad kBad[] = {
      with_master(flags_of(0, 2), "10.0.0.2", 29400),
      {"--master-addr", "MASTER_ADDR"}},
     {"flag against srun", srun("0", "4", "0"), flags_of(1, 4), {"--rank", "SLURM_PROCID"}},
-    {"rank flag alone", {}, {.rank = 1}, {"--rank", "--world-size"}},
+    {"rank flag alone", {}, only_rank(1), {"--rank", "--world-size"}},
     {"flags without master", {}, flags_of(0, 2), {"--master-addr"}},
     {"negative flag", {}, with_master(flags_of(-2, 2), "localhost", 1), {"--rank", "-2"}},
     {"half of mpirun", {{"OMPI_COMM_WORLD_RANK", "0"}}, {}, {"OMPI_COMM_WORLD_RANK"}},

@@ -75,7 +75,10 @@ TEST(GroupFailure, AKilledRankIsNamedByAllOthers) {
 }
 
 TEST(GroupFailure, AStoppedRankIsNamedByAllOthers) {
-  testing::Job job({.ranks = 3, .command = {TERSE_RANKS_PROGRAM, "stop"}});
+  Launch launch;
+  launch.ranks = 3;
+  launch.command = {TERSE_RANKS_PROGRAM, "stop"};
+  testing::Job job(launch);
   EXPECT_TRUE(job.wait_for(0, "Error"));
   EXPECT_TRUE(job.wait_for(2, "Error"));
   job.signal(1, SIGKILL);
