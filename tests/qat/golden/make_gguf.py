@@ -12,7 +12,7 @@ random = np.random.default_rng(11)
 blocks = [random.standard_normal((64, 32)), 0.02 * random.standard_normal((64, 32)),
           random.standard_t(2, (32, 32)), 1e-3 * random.integers(-8, 9, (32, 32)),
           random.integers(-127, 128, (16, 32)) / 127.0]
-special = np.zeros((10, 32))
+special = np.zeros((12, 32))
 special[1] = 0.25
 special[2, 5] = -3.0
 special[3, 5] = 3.0
@@ -22,6 +22,9 @@ special[6] = np.arange(32) - 15.5
 special[7] = 1e-7 * random.standard_normal(32)  # scale is subnormal in fp16
 special[8] = -0.0
 special[9] = 30000.0 * random.standard_normal(32)
+special[10] = np.arange(32) - 15.5  # exact ties: with these largest values the scale is 1
+special[10, 0], special[11, 0] = 127.0, -8.0
+special[11, 1:] = (np.arange(31) - 15) / 2.0
 values = np.concatenate([*blocks, special]).astype(np.float32)
 q4 = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q4_0)
 q8 = gguf.quants.quantize(values, gguf.GGMLQuantizationType.Q8_0)
