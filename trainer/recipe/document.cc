@@ -14,6 +14,7 @@ namespace {
 
 // Tables that were written twice are parsed under this name, and then left out.
 constexpr std::string_view kDuplicate = "terse-duplicate-";
+constexpr std::string_view kDuplicateMessage = "duplicate key or table";
 constexpr int kMostSyntaxProblems = 20;
 
 Value value_from(const toml::node& node) {
@@ -72,7 +73,7 @@ std::string sentence(std::string_view description) {
       colon == std::string_view::npos ? description : description.substr(colon + 2);
   const size_t quote = rest.find('\'');
   if (rest.starts_with("cannot redefine existing") && quote != std::string_view::npos)
-    return fmt::format("duplicate key or table {}; keep one of them", rest.substr(quote));
+    return fmt::format("{} {}; keep one of them", kDuplicateMessage, rest.substr(quote));
   return std::string(rest);
 }
 
@@ -83,9 +84,15 @@ toml::table parse_repairing(std::string_view text, const std::string& source,
     toml::parse_result result = toml::parse(fmt::format("{}", fmt::join(lines, "\n")), source);
     if (result) return std::move(result).table();
     const toml::parse_error& error = result.error();
-    report(problems, place_of(error.source(), source), sentence(error.description()));
     const auto line = static_cast<size_t>(error.source().begin.line);
-    if (line == 0 || line > lines.size() || !repair(lines[line - 1], count)) break;
+    const bool inside = line >= 1 && line <= lines.size();
+    Place place = place_of(error.source(), source);
+    std::string message = sentence(error.description());
+    // toml++ points behind the key.
+    if (inside && message.starts_with(kDuplicateMessage))
+      place.column = static_cast<int64_t>(lines[line - 1].find_first_not_of(" \t") + 1);
+    report(problems, place, std::move(message));
+    if (!inside || !repair(lines[line - 1], count)) break;
   }
   return {};
 }
