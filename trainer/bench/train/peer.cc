@@ -1,9 +1,9 @@
 #include "trainer/bench/train/peer.h"
 
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,16 +13,16 @@
 
 #include "base/error.h"
 
-extern char **environ;
+extern char** environ;
 
 namespace terse {
 namespace {
 
 std::vector<std::string> child_environment(int threads) {
-  std::vector<std::string> all{
-      "MALLOC_MMAP_MAX_=0", "MALLOC_TRIM_THRESHOLD_=2147483647",
-      "MALLOC_TOP_PAD_=268435456", fmt::format("OMP_NUM_THREADS={}", threads)};
-  for (char **e = environ; *e != nullptr; ++e) {
+  std::vector<std::string> all{"MALLOC_MMAP_MAX_=0", "MALLOC_TRIM_THRESHOLD_=2147483647",
+                               "MALLOC_TOP_PAD_=268435456",
+                               fmt::format("OMP_NUM_THREADS={}", threads)};
+  for (char** e = environ; *e != nullptr; ++e) {
     const std::string entry(*e);
     if (!entry.starts_with("MALLOC_") && !entry.starts_with("OMP_NUM_THREADS="))
       all.push_back(entry);
@@ -30,43 +30,39 @@ std::vector<std::string> child_environment(int threads) {
   return all;
 }
 
-std::vector<char *> pointers(std::vector<std::string> &strings) {
-  std::vector<char *> all;
-  for (std::string &s : strings)
-    all.push_back(s.data());
+std::vector<char*> pointers(std::vector<std::string>& strings) {
+  std::vector<char*> all;
+  for (std::string& s : strings) all.push_back(s.data());
   all.push_back(nullptr);
   return all;
 }
 
-struct Pipe {
-  int read = -1, write = -1;
+// A socket pair, not pipes: writing to a child that ended is then an error, not a signal.
+struct Channel {
+  int ours = -1, childs = -1;
 };
-Pipe make_pipe() {
+Channel make_channel() {
   int ends[2];
-  if (::pipe2(ends, O_CLOEXEC) != 0)
-    fail(ExitCode::usage, "pipe for a bench's child process: {}",
-         std::strerror(errno));
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+    fail(ExitCode::usage, "socket pair for a bench's child process: {}", std::strerror(errno));
   return {ends[0], ends[1]};
 }
 
-} // namespace
+}  // namespace
 
 Peer::Peer(std::vector<std::string> command, int threads, double timeout_s)
     : name_(command.front()), timeout_s_(timeout_s) {
-  const Pipe in = make_pipe(), out = make_pipe();
+  const Channel channel = make_channel();
+  channel_ = channel.ours;
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, in.read, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, out.write, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, channel.childs, STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, channel.childs, STDOUT_FILENO);
   std::vector<std::string> environment = child_environment(threads);
-  const int error =
-      ::posix_spawn(&pid_, command.front().c_str(), &actions, nullptr,
-                    pointers(command).data(), pointers(environment).data());
+  const int error = ::posix_spawn(&pid_, command.front().c_str(), &actions, nullptr,
+                                  pointers(command).data(), pointers(environment).data());
   posix_spawn_file_actions_destroy(&actions);
-  ::close(in.read);
-  ::close(out.write);
-  to_child_ = in.write;
-  from_child_ = out.read;
+  ::close(channel.childs);
   try {
     if (error != 0) {
       pid_ = -1;
@@ -75,16 +71,18 @@ Peer::Peer(std::vector<std::string> command, int threads, double timeout_s)
     while (read_line() != "ready") {
     }
   } catch (...) {
-    this->~Peer();
+    end();
     throw;
   }
 }
 
 Peer::~Peer() {
-  ::close(to_child_);
-  ::close(from_child_);
-  if (pid_ > 0)
-    ::waitpid(pid_, nullptr, 0);
+  end();
+}
+
+void Peer::end() {
+  ::close(channel_);
+  if (pid_ > 0) ::waitpid(pid_, nullptr, 0);
 }
 
 std::string Peer::read_line() {
@@ -94,28 +92,25 @@ std::string Peer::read_line() {
       buffer_.erase(0, end + 1);
       return line;
     }
-    pollfd wait{from_child_, POLLIN, 0};
+    pollfd wait{channel_, POLLIN, 0};
     const int ready = ::poll(&wait, 1, static_cast<int>(timeout_s_ * 1e3));
     if (ready == 0) {
       ::kill(pid_, SIGKILL);
-      fail(ExitCode::deadline, "{} did not answer within {} s", name_,
-           timeout_s_);
+      fail(ExitCode::deadline, "{} did not answer within {} s", name_, timeout_s_);
     }
     char bytes[256];
-    const ssize_t n = ::read(from_child_, bytes, sizeof bytes);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      fail(ExitCode::usage, "{} ended; its own message is above", name_);
+    const ssize_t n = ::read(channel_, bytes, sizeof bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) fail(ExitCode::usage, "{} ended; its own message is above", name_);
     buffer_.append(bytes, static_cast<size_t>(n));
   }
 }
 
 double Peer::run() {
   constexpr char request[] = "step\n";
-  if (::write(to_child_, request, sizeof request - 1) != sizeof request - 1)
+  if (::send(channel_, request, sizeof request - 1, MSG_NOSIGNAL) != sizeof request - 1)
     fail(ExitCode::usage, "{} ended; its own message is above", name_);
   return std::strtod(read_line().c_str(), nullptr);
 }
 
-} // namespace terse
+}  // namespace terse

@@ -22,12 +22,12 @@ class Peer {
 
  private:
   std::string read_line();
+  void end();
 
   std::string name_;
   double timeout_s_;
   pid_t pid_ = -1;
-  int to_child_ = -1;
-  int from_child_ = -1;
+  int channel_ = -1;  // its standard input and output
   std::string buffer_;
 };
 
