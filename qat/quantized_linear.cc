@@ -183,9 +183,14 @@ Codes QuantizedLinear::codes() const {
 void QuantizedLinear::use_codes(const Codes& codes) {
   const at::NoGradGuard no_grad;
   Layer& layer = *impl_->layer;
-  if (!layer.representation)
-    fail(ExitCode::invalid_file, "layer '{}' is not quantized by this recipe, the file has codes",
-         layer.name);
+  if (!layer.representation) {
+    // A file says all that a forward needs; how the codes were made does not matter any more.
+    Quantizer quantizer;
+    quantizer.grid.format = codes.format;
+    layer.representation = make_uniform(layer.name, quantizer);
+    layer.multiplied =
+        at::empty(impl_->weight.sizes(), impl_->weight.options().dtype(layer.compute));
+  }
   layer.representation->adopt(codes, layer.multiplied);
   layer.frozen = true;
 }

@@ -114,7 +114,7 @@ Stream Llama::Impl::run_layer(Layer& layer, const Stream& in, int64_t batch) {
 
 at::Tensor Llama::Impl::hidden(const at::Tensor& tokens) {
   const int64_t batch = tokens.size(0);
-  const bool round = options.tie && compute.type == at::kBFloat16;
+  const bool round = compute.type == at::kBFloat16;  // as a matrix is served
   Stream stream{embedding(embedding_weight, tokens.flatten(), round), std::nullopt};
   for (Layer& layer : layers) {
     const Segment segment = [this, &layer, batch](const Stream& in) {
