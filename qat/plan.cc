@@ -85,11 +85,11 @@ LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t
     check_fit(grid, name, columns);
   }
   if (options.act_bits < 16) {
-    const Grid grid = activation_grid(options, *target);
+    Grid grid = activation_grid(options, *target);
+    // Both sides of the product must live in the same space: an unquantized weight is not rotated.
+    if (!plan.weight) grid.format.hadamard = 0;
     plan.activations = Quantizer{grid, parse_estimator(options.estimator, grid.format.bits)};
     check_fit(grid, name, columns);
-    // Both sides of the product must live in the same space: an unquantized weight is not rotated.
-    if (!plan.weight) plan.activations->grid.format.hadamard = 0;
   }
   return plan;
 }
