@@ -40,6 +40,7 @@ FreezeRule FreezeRule::from(const OptimOptions& options, int64_t total_steps) {
 }
 
 void FreezeRule::observe(double norm) {
+  if (!is_automatic()) return;
   norms_[static_cast<size_t>(observed_) % norms_.size()] = norm;
   ++observed_;
 }

@@ -21,7 +21,7 @@ class FreezeRule {
   static FreezeRule from(const OptimOptions& options, int64_t total_steps);
 
   bool is_automatic() const { return fixed_ == 0; }
-  // The corrected ||v||_1 after each committed warm-up step (automatic only).
+  // The corrected ||v||_1 after each committed warm-up step; a fixed rule ignores it.
   void observe(double norm);
   // Is the warm-up over once `steps` of its steps are committed? Norms up to step `steps` - 1
   // count, since the decision travels in the vote that precedes the commit.

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "optim/schedule_golden.h"
+#include "tests/optim/schedule_golden.h"
 
 namespace terse {
 namespace {
