@@ -71,7 +71,8 @@ std::pair<CLI::App*, std::shared_ptr<Arguments>> Parser::verb(const std::string&
 CLI::App* Parser::part(CLI::App* parent, const std::string& name, const std::string& summary,
                        const std::string& example) {
   CLI::App* app = parent->add_subcommand(name, summary);
-  app->footer("Example:\n  " + example);
+  app->footer("Example:\n  " + example +
+              "\n\nCommon options (--json, --backend, ...): terse --help");
   app->fallthrough();  // common options may stand behind the verb
   return app;
 }
@@ -250,6 +251,14 @@ CLI::App* Parser::chosen() const {
   return const_cast<CLI::App*>(app);
 }
 
+// CLI11 wants the names of the parents in front.
+std::string help_of(const CLI::App& app) {
+  std::string parents;
+  for (const CLI::App* a = app.get_parent(); a != nullptr; a = a->get_parent())
+    parents = a->get_name() + (parents.empty() ? "" : " ") + parents;
+  return app.help(parents);
+}
+
 std::vector<std::string> option_names(const CLI::App& app) {
   std::vector<std::string> names;
   for (const CLI::App* a = &app; a != nullptr; a = a->get_parent()) {
@@ -299,7 +308,7 @@ Invocation Parser::parse(const std::vector<std::string>& arguments) {
   try {
     app_.parse(reversed);
   } catch (const CLI::CallForHelp&) {
-    return {common_, HelpText{chosen()->help()}};
+    return {common_, HelpText{help_of(*chosen())}};
   } catch (const CLI::ParseError& error) {
     if (!manual_) explain(arguments, error.what());
   }

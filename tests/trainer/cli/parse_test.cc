@@ -100,7 +100,8 @@ TEST(Parse, EveryVerbHasHelpWithAnExample) {
   for (const std::string verb : {"prepare", "train", "resume", "export", "verify", "eval", "report",
                                  "inspect", "doctor", "bench", "lab"})
     EXPECT_THAT(parse_as<HelpText>({verb, "--help"}).text, HasSubstr("Example:\n  ")) << verb;
-  EXPECT_THAT(parse_as<HelpText>({"lab", "exchange", "--help"}).text, HasSubstr("--codec"));
+  EXPECT_THAT(parse_as<HelpText>({"lab", "exchange", "--help"}).text,
+              HasSubstr("Usage: terse lab exchange "));
   parse_as<RecipeManual>({"train", "--help-recipe"});
 }
 
