@@ -12,13 +12,11 @@ using testing::Outcome;
 using testing::Started;
 using namespace std::chrono_literals;
 
-Outcome run(Started launcher, int ranks, std::vector<std::string> arguments) {
-  arguments.insert(arguments.begin(), TERSE_RANKS_PROGRAM);
-  return testing::run_ranks({.launcher = launcher,
-                             .ranks = ranks,
-                             .command = arguments,
-                             .environment = {},
-                             .limit = 60s});
+Outcome run(Started launcher, int ranks, const std::vector<std::string>& arguments) {
+  std::vector<std::string> command{TERSE_RANKS_PROGRAM};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return testing::run_ranks(
+      {.launcher = launcher, .ranks = ranks, .command = command, .environment = {}, .limit = 60s});
 }
 
 TEST(Exchange, EveryCheckOnOneToFourRanks) {
