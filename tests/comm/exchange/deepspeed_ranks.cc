@@ -16,9 +16,9 @@ class Oracle {
 
   at::Tensor get(const std::string& name) const {
     const TensorView view = file_.require(fmt::format("{}/{}", group_.size(), name));
-    const auto values = view.as<float>();
-    at::Tensor out = at::empty(view.shape, at::kFloat);
-    std::memcpy(out.mutable_data_ptr(), values.data(), values.size_bytes());
+    at::Tensor out = at::empty(view.shape, view.dtype == DType::f64 ? at::kDouble : at::kFloat);
+    expect(out.nbytes() == view.data.size(), name + " has an unexpected type");
+    std::memcpy(out.mutable_data_ptr(), view.data.data(), view.data.size());
     return out;
   }
   at::Tensor of_rank(int call, const std::string& name) const {
