@@ -85,5 +85,6 @@ function(terse_test name)
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
     TEST_FILTER "-*Slow*" PROPERTIES TIMEOUT 300)
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-    TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests PROPERTIES TIMEOUT 1200 LABELS slow)
+    TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests
+    PROPERTIES TIMEOUT 1200 LABELS slow RUN_SERIAL ON)
 endfunction()

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 
 #include "base/error.h"
@@ -152,6 +153,14 @@ void add_result(const std::string& run, const ExportRecord& record) {
     std::erase_if(results.exports,
                   [&](const ExportRecord& old) { return old.path == record.path; });
     results.exports.push_back(record);
+  });
+}
+
+void describe_run(const std::string& run, const Artifact& artifact, int64_t ranks) {
+  change_results(run, [&](RunResults& results) {
+    results.name = std::filesystem::path(run).filename().string();
+    results.parameters = options_of(artifact.shape).parameters();
+    results.ranks = ranks;
   });
 }
 

@@ -32,6 +32,9 @@ ExportRecord export_and_verify(const Artifact& artifact, const std::string& form
 void add_result(const std::string& run, const EvalRecord& record);
 void add_result(const std::string& run, const ExportRecord& record);
 
+// Fills in who ran it: name, parameters, ranks.
+void describe_run(const std::string& run, const Artifact& artifact, int64_t ranks);
+
 // Writes RUN/report.html.
 void write_report(const std::string& run);
 

@@ -56,7 +56,7 @@ ConnectOptions connect_options(const TrainingOptions& options, const Recipe& rec
   connect.flags = options.flags;
   connect.backend = options.backend;
   connect.timeout_s = recipe.exchange.timeout_s;
-  connect.threads = recipe.train.threads;
+  connect.threads = options.threads > 0 ? options.threads : recipe.train.threads;
   connect.cuda = recipe.train.device != "cpu" && at::hasCUDA();
   return connect;
 }
@@ -75,6 +75,11 @@ Job::Job(const TrainingOptions& options, Recipe recipe)
          "evenly; choose a multiple of {}",
          recipe_.train.batch_tokens, sequences, recipe_.model.context, ranks,
          ranks * recipe_.model.context);
+  const int64_t micro = recipe_.train.micro_sequences(recipe_.model.context, ranks);
+  if (micro < 1 || (sequences / ranks) % micro != 0)
+    fail(ExitCode::usage,
+         "[train] micro_tokens = {} is {} sequences, which do not divide a rank's share of {}",
+         recipe_.train.micro_tokens, micro, sequences / ranks);
 }
 
 // Rank 0 makes the tokenizer and the shards if they are not there; the others wait.
@@ -175,7 +180,7 @@ void Job::evaluate(Session& session) {
 bool Job::stop_agreed() {
   const uint8_t mine = stop_requested() ? 1 : 0;
   if (mine != 0) {
-    const auto dead = connection_.group.dead_peers(std::chrono::seconds(1));
+    const auto dead = connection_.group.dead_peers(std::chrono::milliseconds(2500));
     if (!dead.empty())
       fail(ExitCode::peer_lost, "rank {} died; resume with: terse resume {}", dead.front(), run_);
   }
@@ -239,8 +244,13 @@ void Job::close(Session& session) {
     if (!recipe_.export_.format.empty()) {
       const std::string out =
           recipe_.export_.path.empty() ? run_ + "/model.gguf" : recipe_.export_.path;
-      add_result(run_, export_and_verify(artifact, recipe_.export_.format, out));
+      const ExportRecord exported = export_and_verify(artifact, recipe_.export_.format, out);
+      add_result(run_, exported);
+      telemetry_->note(
+          fmt::format("exported {} as {}: {}, {} tensors equal bit for bit", out, exported.format,
+                      format_bytes(static_cast<double>(exported.bytes)), exported.tensors_equal));
     }
+    describe_run(run_, artifact, connection_.group.size());
     telemetry_->sync();
     write_report(run_);
     return "";

@@ -21,6 +21,7 @@ struct TrainingOptions {
   std::string out;                // folder of a new run; empty = one under runs/
   std::vector<std::string> sets;  // --set table.key=value
   std::string backend = "auto";
+  int64_t threads = 0;  // of a rank, before [train] threads; 0 = what the recipe says
   WorldFlags flags;
   ProgressOptions progress;
   Print print;

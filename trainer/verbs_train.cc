@@ -19,6 +19,7 @@ TrainingOptions base_options(const CommonArguments& common) {
   TrainingOptions options;
   options.backend = common.backend;
   options.flags = common.world;
+  options.threads = common.threads;
   std::FILE* stream = common.json ? stderr : stdout;
   options.progress = ProgressOptions::detect(::fileno(stream));
   options.print = [stream](std::string_view text) {

@@ -32,15 +32,19 @@ TEST(DataParallelSlow, OneTwoAndFourRanksGiveTheSameLosses) {
   EXPECT_LT(one.back(), 0.7 * one.front()) << "it learnt nothing, so the comparison says nothing";
 }
 
-// 1-bit Adam until its freeze is AdamW.
+// 1-bit Adam until its freeze is AdamW: the same losses, and the same weights after the last dense
+// step (the first compressed one is step 21).
 TEST(DataParallelSlow, WarmUpOfOnebitAdamIsAdamW) {
   SmallRun small;
-  ASSERT_TRUE(
-      small.train("adamw", 2, {"optim.name=\"adamw\"", "exchange.codec=\"fp32\"", "train.steps=20"})
-          .ok());
-  ASSERT_TRUE(small.train("onebit", 2, {"train.steps=20"}).ok());
+  const std::vector<std::string> onebit = {"train.steps=21", "checkpoint.every=20"};
+  std::vector<std::string> adamw = onebit;
+  adamw.insert(adamw.end(), {"optim.name=\"adamw\"", "exchange.codec=\"fp32\"", "optim.freeze=0"});
+  const Outcome first = small.train("adamw", 2, adamw), second = small.train("onebit", 2, onebit);
+  ASSERT_TRUE(first.ok()) << first.text();
+  ASSERT_TRUE(second.ok()) << second.text();
   EXPECT_EQ(small.losses("adamw"), small.losses("onebit"));
-  EXPECT_EQ(small.weights("adamw"), small.weights("onebit"));
+  EXPECT_EQ(small.weights("adamw", 20), small.weights("onebit", 20));
+  EXPECT_NE(small.weights("adamw", 21), small.weights("onebit", 21));
 }
 
 // Every launcher and transport: identical bytes of weights, optimizer state and Codes, and

@@ -46,7 +46,7 @@ SmallRun::SmallRun() {
             "\"\nvocab = 300\n"
             "[train]\nsteps = 60\nbatch_tokens = 256\nseed = 3\neval_every = 0\nthreads = 1\n"
             "[optim]\nname = \"onebit_adam\"\nlr = 3e-3\nwarmup = 5\nfreeze = 20\n"
-            "[exchange]\ncodec = \"onebit\"\ntimeout_s = 20\n"
+            "[exchange]\ncodec = \"onebit\"\ntimeout_s = 60\n"
             "[qat]\ntarget = \"gguf:q4_0\"\nignore = [\"lm_head\"]\n"
             "[checkpoint]\nevery = 10\nkeep = 3\n");
 }
@@ -105,13 +105,14 @@ std::string SmallRun::final_state(const std::string& run) const {
   return read_text(search.found->folder() + "/shared.safetensors");
 }
 
-std::map<std::string, std::string> SmallRun::weights(const std::string& run) const {
-  const auto search = newest_checkpoint(path(run), 0);
-  if (!search.found) throw std::runtime_error(run + " has no checkpoint");
+std::map<std::string, std::string> SmallRun::weights(const std::string& run, int64_t step) const {
+  const std::string digits = std::to_string(step);
+  const Checkpoint checkpoint(
+      path(run) + "/checkpoints/step-" + std::string(8 - digits.size(), '0') + digits, 0);
   std::map<std::string, std::string> all;
-  for (const std::string& name : search.found->tensor_names(Scope::shared)) {
+  for (const std::string& name : checkpoint.tensor_names(Scope::shared)) {
     if (!name.starts_with("model/")) continue;
-    const auto data = search.found->tensor(Scope::shared, name)->data;
+    const auto data = checkpoint.tensor(Scope::shared, name)->data;
     all[name] = {reinterpret_cast<const char*>(data.data()), data.size()};
   }
   return all;

@@ -31,8 +31,8 @@ class SmallRun {
   std::vector<double> losses(const std::string& run) const;
   // The bytes of the newest checkpoint's shared file.
   std::string final_state(const std::string& run) const;
-  // The fp32 weights in the newest checkpoint, as bytes by name.
-  std::map<std::string, std::string> weights(const std::string& run) const;
+  // The fp32 weights in the checkpoint of that step, as bytes by name.
+  std::map<std::string, std::string> weights(const std::string& run, int64_t step) const;
 
  private:
   TemporaryDirectory directory_;
