@@ -104,7 +104,7 @@ void check_free_running(Group& group, const Oracle& oracle) {
       given += message(n, r, call).to(at::kDouble) / static_cast<double>(group.size());
     // Once a sign falls differently because sums round differently, single elements part by two
     // scales: then the norms agree as those of independent samples do, whose relative spread over m
-    // elements is 1 / sqrt(2 m). A wrong scale shows as a factor of 1.5 or more.
+    // elements is 1 / sqrt(2 m). With l1 in place of rms the first call fails.
     const auto near = [&](const at::Tensor& tensor, double theirs, const char* what) {
       const double ours = tensor.norm().item<double>();
       const double spread = 3 / std::sqrt(2.0 * static_cast<double>(tensor.numel()));
