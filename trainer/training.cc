@@ -268,7 +268,9 @@ TrainingResult Job::run() {
   }
   if (connection_.leader()) {
     print_start(session);
-    telemetry_.emplace(FileSystem::real(), RunFiles{run_}, options_.progress, recipe_.train.steps,
+    ProgressOptions progress = options_.progress;
+    progress.every = recipe_.train.log_every;
+    telemetry_.emplace(FileSystem::real(), RunFiles{run_}, progress, recipe_.train.steps,
                        session.step(), options_.print);
     if (checkpoint) telemetry_->note(fmt::format("resumed from {}", checkpoint->folder()));
   }

@@ -174,8 +174,11 @@ TEST(QuantizedLinear, RunsOnGivenCodes) {
 
   QuantizedLinear wrong = fresh(other, options("gguf:q8_0"), at::kBFloat16);
   EXPECT_THROW(wrong.use_codes(source.codes()), Error);
+  // A layer that no recipe quantizes runs on a file's codes all the same.
   QuantizedLinear plain = fresh(other, {}, at::kBFloat16);
-  EXPECT_THROW(plain.use_codes(source.codes()), Error);
+  plain.use_codes(source.codes());
+  EXPECT_TRUE(at::equal(plain.forward(x), y));
+  EXPECT_EQ(plain.codes().codes, source.codes().codes);
 }
 
 TEST(QuantizedLinear, ZeroWeightStillLearns) {

@@ -44,10 +44,11 @@ ProgressOptions ProgressOptions::detect(int fd) {
 
 std::string progress_line(const StepRecord& r, int64_t total_steps, double eta_seconds) {
   const int64_t percent = total_steps > 0 ? r.step * 100 / total_steps : 0;
-  std::string line =
-      fmt::format("step {}/{} {}% | loss {} | norm {} | {} | {} tok/s", r.step, total_steps,
-                  percent, format_loss(r.loss), format_number(r.gradient_norm),
-                  format_seconds(r.seconds), format_count(r.tokens_per_second));
+  std::string line = fmt::format("step {}/{} {}%", r.step, total_steps, percent);
+  if (std::isfinite(eta_seconds)) line += " eta " + format_seconds(eta_seconds);
+  line += fmt::format(" | loss {} | norm {} | {} | {} tok/s", format_loss(r.loss),
+                      format_number(r.gradient_norm), format_seconds(r.seconds),
+                      format_count(r.tokens_per_second));
   if (r.wire_bytes > 0) {
     line += " | wire " + format_bytes(static_cast<double>(r.wire_bytes));
     if (r.phase == "codec") {
@@ -57,7 +58,6 @@ std::string progress_line(const StepRecord& r, int64_t total_steps, double eta_s
   }
   if (r.residual_norm > 0) line += " | ef " + format_number(r.residual_norm);
   if (r.skipped) line += fmt::format(" | SKIPPED, rank {} not finite", r.bad_rank);
-  if (std::isfinite(eta_seconds)) line += " | eta " + format_seconds(eta_seconds);
   return cut(line, kMostColumns);
 }
 

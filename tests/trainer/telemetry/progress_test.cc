@@ -69,8 +69,8 @@ TEST(Progress, SaysWhatItSays) {
   r.residual_norm = 0.42;
   EXPECT_EQ(
       progress_line(r, 2000, 344),
-      "step 120/2000 6% | loss 2.8311 | norm 0.91 | 183 ms | 41.2k tok/s | wire 940 kB (x106) "
-      "| ef 0.42 | eta 5m44s");
+      "step 120/2000 6% eta 5m44s | loss 2.8311 | norm 0.91 | 183 ms | 41.2k tok/s | wire 940 kB "
+      "(x106) | ef 0.42");
 }
 
 TEST(Progress, ASkippedStepIsAlwaysShown) {
