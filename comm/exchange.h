@@ -14,8 +14,9 @@
 // contiguous fp32 of the bucket's size.
 // Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes
 // on all ranks. Residuals move to their shadow in start/advance and count only from commit() on;
-// rollback() forgets them (a bucket may then be started again). All waits carry the group's deadline. Runs on one thread (the
-// communication thread). No allocation after the first step of a plan.
+// rollback() forgets them (a bucket may then be started again). All waits carry the group's
+// deadline. Runs on one thread (the communication thread). No allocation after the first step of a
+// plan.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -36,7 +37,8 @@ class Exchange {
   virtual void attach(const BucketPlan& plan) = 0;  // allocates buffers and residuals
   // Optimizer::live(): bit i % 64 of word i / 64 (int64 words) = element i is live; undefined: all
   // are. A dead element takes no part in a scale, its residual stays 0 and its answer is 0; exact
-  // exchanges ignore the mask. The same on all ranks. Set after attach() and at commits, never during a step.
+  // exchanges ignore the mask. The same on all ranks. Set after attach() and at commits, never
+  // during a step.
   virtual void set_live(int64_t bucket, const at::Tensor& words) { (void)bucket, (void)words; }
   virtual int rounds() const = 0;
   virtual void start(int64_t bucket, const at::Tensor& message) = 0;

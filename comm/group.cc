@@ -43,12 +43,12 @@ std::span<const std::byte> view(const at::Tensor& cpu) {
 
 }  // namespace
 
-void Connection::require_healthy() {
+void GroupConnection::require_healthy() {
   std::lock_guard lock(mutex);
   if (error) throw *error;
 }
 
-void Connection::fail_with(ExitCode code, const std::string& text) {
+void GroupConnection::fail_with(ExitCode code, const std::string& text) {
   mpi::abandon();
   std::lock_guard lock(mutex);
   if (!error) error.emplace(code, text);

@@ -13,7 +13,7 @@
 namespace terse {
 
 // One per make_group, shared with its sub-groups.
-struct Connection {
+struct GroupConnection {
   GroupOptions options;
   int world_rank = 0;
   std::string address;  // this machine's, for Gloo
@@ -47,7 +47,7 @@ struct Group::Impl : std::enable_shared_from_this<Group::Impl> {
   std::chrono::milliseconds timeout{60'000};
   std::vector<int> world_ranks = {0};
   at::Device device = at::kCPU;  // where small values travel
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<GroupConnection> connection;
   c10::intrusive_ptr<c10d::Backend> backend;  // null at size 1
   std::atomic<int64_t> sequence{0};
   std::array<std::atomic<int64_t>, kKinds> sent{};

@@ -64,9 +64,9 @@ BackendPtr make_backend(BackendKind kind, const World& world, const StorePtr& st
   return make_gloo(store, world.rank, world.size, own_address(world), timeout);
 }
 
-std::shared_ptr<Connection> make_connection(const World& world, const StorePtr& store,
-                                            const GroupOptions& options) {
-  auto connection = std::make_shared<Connection>();
+std::shared_ptr<GroupConnection> make_connection(const World& world, const StorePtr& store,
+                                                 const GroupOptions& options) {
+  auto connection = std::make_shared<GroupConnection>();
   connection->options = options;
   connection->world_rank = world.rank;
   connection->address = own_address(world);
@@ -80,7 +80,7 @@ std::shared_ptr<Connection> make_connection(const World& world, const StorePtr& 
 }
 
 // Connecting can fail because a rank died meanwhile: the heartbeat knows.
-[[noreturn]] void connect_failed(Connection& connection, const char* why) {
+[[noreturn]] void connect_failed(GroupConnection& connection, const char* why) {
   const std::string line = std::string(why).substr(0, std::string(why).find('\n'));
   const auto failure = connection.heartbeat->diagnose(std::chrono::milliseconds(5'000));
   connection.fail_with(
@@ -139,7 +139,7 @@ Group Group::sub_group(std::span<const int> ranks, const std::string& name) cons
   for (const int r : ranks)
     sub->world_ranks.push_back(impl_->world_ranks.at(static_cast<size_t>(r)));
   if (sub->size == 1) return Group(sub);
-  Connection& connection = *impl_->connection;
+  GroupConnection& connection = *impl_->connection;
   connection.require_healthy();
   sub->backend_name = impl_->backend_name;
   try {

@@ -64,14 +64,17 @@ void Pending::State::wait_for_work() {
     } catch (const Error&) {
       throw;
     } catch (const std::exception& e) {
-      if (work->isCompleted() || whole_wait) broken(e.what());
+      // Only what was thrown by a finished transfer is its own error: the end of our slice throws
+      // too, and the transfer may finish between that and this line.
+      if (completed || whole_wait) broken(e.what());
     }
   }
 }
 
 void Pending::State::late() {
-  Connection& c = *group->connection;
-  const double seconds = std::chrono::duration<double>(group->timeout).count();
+  GroupConnection& c = *group->connection;
+  const auto waited = Clock::now() - (deadline - group->timeout);
+  const double seconds = std::chrono::duration<double>(waited).count();
   std::string text =
       fmt::format("rank {} waited {:.1f} s for {} (collective {}); behind: {}", c.world_rank,
                   seconds, what, sequence, c.heartbeat->behind(sequence));
@@ -81,10 +84,10 @@ void Pending::State::late() {
 }
 
 void Pending::State::broken(const std::string& why) {
-  Connection& c = *group->connection;
+  GroupConnection& c = *group->connection;
   const std::string line = why.substr(0, why.find('\n'));
   if (const auto failure = c.heartbeat->diagnose(kDiagnosis)) lost(*failure);
-  if (is_timeout(line)) late();
+  if (is_timeout(line) && remaining(deadline) <= milliseconds(0)) late();
   const Failure first = c.heartbeat->publish(
       {{},
        false,
@@ -93,7 +96,7 @@ void Pending::State::broken(const std::string& why) {
 }
 
 void Pending::State::lost(const Failure& failure) {
-  Connection& c = *group->connection;
+  GroupConnection& c = *group->connection;
   c.fail_with(failure.deadline ? ExitCode::deadline : ExitCode::peer_lost,
               fmt::format("rank {}, in {} (collective {}): {}", c.world_rank, what, sequence,
                           failure.text));

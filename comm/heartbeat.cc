@@ -204,7 +204,7 @@ std::optional<Failure> Heartbeat::diagnose(std::chrono::milliseconds patience) {
       census = count(first);
       if (auto known = failure()) return known;
       if (!census.left.empty() || census.silent.empty()) break;
-      if (!census.undecided && Clock::now() - start > kPeriod * 4) break;
+      if (!census.undecided && Clock::now() - start > kPeriod * 8) break;
       std::this_thread::sleep_for(std::chrono::milliseconds(50));
     } while (Clock::now() < end);
   } catch (const std::exception& e) {

@@ -99,7 +99,9 @@ using Topology = std::unique_ptr<hwloc_topology, decltype(&hwloc_topology_destro
 Topology load_topology() {
   hwloc_topology_t raw = nullptr;
   if (hwloc_topology_init(&raw) != 0 || hwloc_topology_load(raw) != 0) {
-    fail(ExitCode::usage, "hwloc cannot read this machine's topology; run with --bind none");
+    fail(ExitCode::usage,
+         "hwloc cannot read this machine's topology (HWLOC_XMLFILE or a container that hides "
+         "/sys?)");
   }
   return {raw, &hwloc_topology_destroy};
 }

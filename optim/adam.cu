@@ -1,5 +1,5 @@
-// CUDA twins of optim/kernels/adam.cc: one element a thread, grid-stride. __fmul_rn and its like keep
-// the compiler from fusing multiply and add, so that the bits equal the CPU's.
+// CUDA twins of optim/kernels/adam.cc: one element a thread, grid-stride. __fmul_rn and its like
+// keep the compiler from fusing multiply and add, so that the bits equal the CPU's.
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
@@ -16,8 +16,12 @@ int blocks_for(int64_t count) {
   return static_cast<int>(blocks < kMostBlocks ? blocks : kMostBlocks);
 }
 
-__device__ int64_t first() { return blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x; }
-__device__ int64_t stride() { return gridDim.x * static_cast<int64_t>(kThreads); }
+__device__ int64_t first() {
+  return blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
+}
+__device__ int64_t stride() {
+  return gridDim.x * static_cast<int64_t>(kThreads);
+}
 
 __device__ float moved(const AdamStep& s, float p, float m, float root) {
   return __fsub_rn(__fmul_rn(p, s.keep), __fdiv_rn(__fmul_rn(s.step_size, m), root));
@@ -53,8 +57,8 @@ __global__ void message_kernel(float one_minus_beta1, float scale, const float* 
     out[i] = vhat[i] > 0.0f ? blend(m[i], one_minus_beta1, __fmul_rn(scale, gradient[i])) : 0.0f;
 }
 
-__global__ void apply_kernel(AdamStep s, float* p, float* m, const float* vhat,
-                             const float* answer, uint16_t* rounded, int64_t count) {
+__global__ void apply_kernel(AdamStep s, float* p, float* m, const float* vhat, const float* answer,
+                             uint16_t* rounded, int64_t count) {
   for (int64_t i = first(); i < count; i += stride()) {
     const float mi = vhat[i] > 0.0f ? answer[i] : 0.0f;
     m[i] = mi;

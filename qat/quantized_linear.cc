@@ -91,7 +91,10 @@ class LinearFunction : public Function<LinearFunction> {
     const at::Tensor input = layer->activations
                                  ? decode_activation(*layer->activations, kept, dy.scalar_type())
                                  : saved[1];
-    weight_gradients(*layer, at::mm(dy.t(), input), result);
+    // oneDNN's bf16 product is up to 1.6 times slower with fewer rows than columns.
+    const at::Tensor d =
+        dy.size(1) < input.size(1) ? at::mm(input.t(), dy).t().contiguous() : at::mm(dy.t(), input);
+    weight_gradients(*layer, d, result);
     return result;
   }
 

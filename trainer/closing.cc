@@ -82,7 +82,7 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
   const Tokenizer tokenizer = Tokenizer::load(tokenizer_path(run));
   LlamaOptions options = recipe.model;
   options.vocab = tokenizer.vocab();
-  Artifact artifact = artifact_of(checkpoint, options, compute_options(recipe.train, 0).type);
+  Artifact artifact = artifact_of(checkpoint, options, compute_type(recipe.train));
   artifact.tokenizer = tokenizer_data(tokenizer);
   artifact.act_bits = recipe.qat.enabled() ? recipe.qat.act_bits : 16;
   artifact.metadata = {{"terse.run", run},

@@ -57,9 +57,13 @@ std::string_view phase_name(Phase phase) {
 
 }  // namespace
 
+at::ScalarType compute_type(const TrainOptions& options) {
+  return options.compute == "fp32" ? at::kFloat : at::kBFloat16;
+}
+
 ComputeOptions compute_options(const TrainOptions& options, int local_rank) {
   ComputeOptions compute;
-  compute.type = options.compute == "fp32" ? at::kFloat : at::kBFloat16;
+  compute.type = compute_type(options);
   compute.recompute = options.recompute;
   if (options.device == "cuda" && !at::hasCUDA())
     fail(ExitCode::usage,

@@ -73,6 +73,8 @@ class Session {
 // The recipe's [train] device and compute as the model takes them. "auto" is the GPU of this rank
 // where this program was built for it and there is one.
 ComputeOptions compute_options(const TrainOptions& options, int local_rank);
+// Only the number type: for a run that was trained on another machine.
+at::ScalarType compute_type(const TrainOptions& options);
 
 // Evaluates any model on `valid`; shared by training, `terse eval` and the closing evaluation.
 EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, int64_t windows,

@@ -38,6 +38,7 @@ class Job {
   void evaluate(Session& session);
   bool save(Session& session, bool final_one);
   bool stop_agreed();
+  void check_compressed(const Session& session) const;
   void close(Session& session);
 
   const TrainingOptions& options_;
@@ -49,6 +50,7 @@ class Job {
   std::optional<Telemetry> telemetry_;  // rank 0 only
   std::string phase_;
   int64_t saved_step_ = -1;
+  int64_t first_step_ = 0;  // where this process began
 };
 
 ConnectOptions connect_options(const TrainingOptions& options, const Recipe& recipe) {
@@ -108,6 +110,8 @@ void Job::open_run() {
     FileSystem& fs = FileSystem::real();
     if (!options_.resume.empty()) {
       remove_unfinished_checkpoints(fs, options_.resume);
+      // With --set the run goes on by another recipe, and so must whoever resumes it next.
+      write_atomically(fs, RunFiles{options_.resume}.recipe(), recipe_.resolved());
       return options_.resume;
     }
     const std::string run = create_run(options_.out, options_.recipe);
@@ -180,7 +184,7 @@ void Job::evaluate(Session& session) {
 bool Job::stop_agreed() {
   const uint8_t mine = stop_requested() ? 1 : 0;
   if (mine != 0) {
-    const auto dead = connection_.group.dead_peers(std::chrono::milliseconds(2500));
+    const auto dead = connection_.group.dead_peers(std::chrono::seconds(5));
     if (!dead.empty())
       fail(ExitCode::peer_lost, "rank {} died; resume with: terse resume {}", dead.front(), run_);
   }
@@ -230,8 +234,20 @@ bool Job::steps(Session& session) {
   return true;
 }
 
+// A recipe that asks for compression and gets none is an error, not a silent fall-back.
+void Job::check_compressed(const Session& session) const {
+  if (!recipe_.exchange.compressed() || first_step_ == session.step()) return;
+  if (session.reducer().encodes() > 0) return;
+  fail(ExitCode::usage,
+       "[exchange] codec = \"{}\", but none of the steps {} to {} was compressed; lower [optim] "
+       "freeze "
+       "or take more steps",
+       recipe_.exchange.codec, first_step_ + 1, session.step());
+}
+
 void Job::close(Session& session) {
   session.check_replicas();
+  check_compressed(session);
   save(session, true);
   const auto checkpoint = checkpoint_of(run_, connection_.group.rank());
   const Artifact artifact = run_artifact(run_, recipe_, checkpoint);
@@ -264,7 +280,7 @@ TrainingResult Job::run() {
   Session session(recipe_, connection_.group, data_, compute_.device, connection_.world.restart);
   if (checkpoint) {
     session.load(*checkpoint);
-    saved_step_ = session.step();
+    saved_step_ = first_step_ = session.step();
   }
   if (connection_.leader()) {
     print_start(session);

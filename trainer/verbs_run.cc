@@ -56,7 +56,10 @@ Loaded load(const EvalArguments& arguments, int local_rank) {
   const Recipe recipe = recipe_of(arguments.path);
   loaded.artifact = run_artifact(arguments.path, recipe, checkpoint_of(arguments.path, 0));
   loaded.qat = recipe.qat;
-  loaded.compute = compute_options(recipe.train, local_rank);
+  // Wherever it was trained: here, on the GPU if there is one.
+  TrainOptions train = recipe.train;
+  train.device = "auto";
+  loaded.compute = compute_options(train, local_rank);
   if (loaded.data.empty()) loaded.data = recipe.data.dir;
   return loaded;
 }

@@ -43,11 +43,11 @@ std::vector<int64_t> steps(const std::string& checkpoints) {
   return found;
 }
 
-void remove_old(FileSystem& fs, const std::string& checkpoints, int64_t keep) {
-  if (keep <= 0) return;
-  const auto all = steps(checkpoints);
-  for (size_t i = static_cast<size_t>(keep); i < all.size(); ++i) {
-    const std::string name = step_name(all[i]);
+void remove_old(FileSystem& fs, const std::string& checkpoints, int64_t saved, int64_t keep) {
+  int64_t kept = 0;
+  for (const int64_t step : steps(checkpoints)) {
+    if (step <= saved && (keep <= 0 || ++kept <= keep)) continue;
+    const std::string name = step_name(step);
     const std::string gone = fmt::format("{}/{}{}", checkpoints, kDeleted, name);
     // Half a deletion must not look like a checkpoint.
     fs.rename(checkpoints + "/" + name, gone);

@@ -22,7 +22,9 @@ std::string temporary_name(int64_t step);  // ".tmp-step-00000120"
 std::string rank_file(int64_t rank);       // "rank-00003.safetensors"
 // The steps of finished folders, newest first.
 std::vector<int64_t> steps(const std::string& checkpoints);
-// Deletes all but the newest `keep` finished folders (0 keeps all), each by a rename first.
-void remove_old(FileSystem& fs, const std::string& checkpoints, int64_t keep);
+// After `saved` was published: deletes the folders of later steps, which can only be there because
+// they did not verify when the run resumed, and all but `keep` of the others (0 keeps them), each
+// by a rename first.
+void remove_old(FileSystem& fs, const std::string& checkpoints, int64_t saved, int64_t keep);
 
 }  // namespace terse::layout

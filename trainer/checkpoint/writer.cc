@@ -154,7 +154,7 @@ int64_t CheckpointWriter::commit(int64_t keep_newest) {
     part.written = false;
   }
   require_all(s.gather(part), s.rank, folder, reason);
-  if (s.rank == 0) layout::remove_old(s.fs, s.checkpoints, keep_newest);
+  if (s.rank == 0) layout::remove_old(s.fs, s.checkpoints, s.step, keep_newest);
   return own.size + (s.rank == 0 ? s.manifest.files.front().size : 0);
 }
 

@@ -22,7 +22,8 @@ struct ProgressOptions {
   static ProgressOptions detect(int fd);
 };
 
-// "step 120/2000 6% eta 5m44s | loss 2.8311 | norm 0.91 | 183 ms | 41.2k tok/s | wire 0.94 MB (x106) | ..."
+// "step 120/2000 6% eta 5m44s | loss 2.8311 | norm 0.91 | 183 ms | 41.2k tok/s | wire 0.94 MB
+// (x106) | ..."
 std::string progress_line(const StepRecord& record, int64_t total_steps, double eta_seconds);
 std::string eval_line(const EvalRecord& record);
 

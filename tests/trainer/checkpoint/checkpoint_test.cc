@@ -183,6 +183,17 @@ TEST(Checkpoint, KeepsTheNewestAndRemovesLeftovers) {
             (Names{"step-00000004", "step-00000005"}));
 }
 
+// A damaged newer folder neither counts as kept nor survives the save that replaces it.
+TEST(Checkpoint, DamagedNewerOneDoesNotCostAValidOne) {
+  TemporaryDirectory run;
+  for (const int64_t step : {50, 60}) save(FileSystem::real(), run.path(), step, 2);
+  overwrite(run / "checkpoints/step-00000060/shared.safetensors", 30, '?');
+  EXPECT_EQ(newest_checkpoint(run.path(), 0).found->step(), 50);
+  save(FileSystem::real(), run.path(), 53, 1);
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(FileSystem::real().list(run / "checkpoints"), (Names{"step-00000053"}));
+}
+
 TEST(Checkpoint, NoneAtAll) {
   TemporaryDirectory run;
   EXPECT_FALSE(newest_checkpoint(run.path(), 0).found);

@@ -102,7 +102,8 @@ TEST(LlamaGolden, TenTrainingLossesInFloat) {
   Llama& model = *owner;
   const std::vector<float> losses = ten_losses(model, golden.tensor("tokens"));
   const at::Tensor expected = golden.tensor("losses");
-  for (int i = 0; i < 10; ++i) EXPECT_NEAR(losses[static_cast<size_t>(i)], expected[i].item<float>(), 1e-5) << i;
+  for (int i = 0; i < 10; ++i)
+    EXPECT_NEAR(losses[static_cast<size_t>(i)], expected[i].item<float>(), 1e-5) << i;
 }
 
 // bf16 rounds weights, activations and logits to 2^-9 relative; logits of up to 7 after some ten
@@ -115,7 +116,9 @@ TEST(LlamaGolden, Bfloat16StaysNear) {
   expect_close({model.logits(tokens.narrow(1, 0, 19))}, {golden.tensor("logits")}, 2e-2, 0.0);
   const std::vector<float> losses = ten_losses(model, tokens);
   for (int i = 0; i < 10; ++i)
-    EXPECT_NEAR(losses[static_cast<size_t>(i)], expected[i].item<float>(), 1e-2 * expected[i].item<float>()) << i;
+    EXPECT_NEAR(losses[static_cast<size_t>(i)], expected[i].item<float>(),
+                1e-2 * expected[i].item<float>())
+        << i;
 }
 
 TEST(LlamaGolden, NllAgreesWithLogits) {

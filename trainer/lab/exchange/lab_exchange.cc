@@ -1,7 +1,7 @@
 #include "trainer/lab/exchange/lab_exchange.h"
 
-#include <fmt/ranges.h>
 #include <ATen/ATen.h>
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "comm/dense_exchange.h"

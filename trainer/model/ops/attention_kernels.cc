@@ -26,20 +26,51 @@ void zero_masked(T* row, int64_t visible, int64_t keys) {
   std::memset(row + visible, 0, static_cast<size_t>(keys - visible) * sizeof(T));
 }
 
+// Elements that whole vectors may touch: what is visible, rounded up, as far as the row goes. A
+// tail element by element would cost as much as the rest of a short row.
+int64_t whole_lanes(int64_t visible, int64_t keys) {
+  const int64_t rounded = (visible + kLanes - 1) / kLanes * kLanes;
+  return rounded <= keys ? rounded : visible;
+}
+
+// Lanes from `visible` on become `fill`.
+TERSE_INLINE F16 only_visible(F16 v, int64_t i, int64_t visible, float fill) {
+  const I16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  return lane < static_cast<int32_t>(visible - i) ? v : splat(fill);
+}
+
+// Rows this short keep their exponentials in fp32 instead of computing them twice.
+constexpr int64_t kKept = 2048;
+
 template <typename T>
-void softmax_row(T* row, int64_t n, float scale) {
+void softmax_row(T* row, int64_t visible, int64_t keys, float scale) {
   const float lowest = -std::numeric_limits<float>::infinity();
+  const int64_t n = whole_lanes(visible, keys);
   F16 highest = splat(lowest);
-  for_lanes(n, [&](int64_t i, int64_t lanes)
-                   TERSE_LANES { highest = max(highest, load(row + i, lanes, lowest)); });
-  const float top = max(highest);
-  F16 total{};
-  for_lanes(n, [&](int64_t i, int64_t lanes)
-                   TERSE_LANES { total += exp((load(row + i, lanes, lowest) - top) * scale); });
-  const float inverse = 1.0f / sum(total);
   for_lanes(n, [&](int64_t i, int64_t lanes) TERSE_LANES {
-    store(row + i, exp((load(row + i, lanes, lowest) - top) * scale) * inverse, lanes);
+    highest = max(highest, only_visible(load(row + i, lanes, lowest), i, visible, lowest));
   });
+  const float top = max(highest);
+  const auto exponential = [&](int64_t i, int64_t lanes) TERSE_LANES {
+    return only_visible(exp((load(row + i, lanes, lowest) - top) * scale), i, visible, 0.0f);
+  };
+  alignas(64) float kept[kKept];
+  F16 total{};
+  if (n <= kKept) {
+    for_lanes(n, [&](int64_t i, int64_t lanes) TERSE_LANES {
+      const F16 e = exponential(i, lanes);
+      total += e;
+      store(kept + i, e, lanes);
+    });
+    const float inverse = 1.0f / sum(total);
+    for_lanes(n, [&](int64_t i, int64_t lanes)
+                     TERSE_LANES { store(row + i, load(kept + i, lanes) * inverse, lanes); });
+    return;
+  }
+  for_lanes(n, [&](int64_t i, int64_t lanes) TERSE_LANES { total += exponential(i, lanes); });
+  const float inverse = 1.0f / sum(total);
+  for_lanes(n, [&](int64_t i, int64_t lanes)
+                   TERSE_LANES { store(row + i, exponential(i, lanes) * inverse, lanes); });
 }
 
 template <typename T>
@@ -47,7 +78,7 @@ void softmax(T* scores, const SoftmaxRows& rows) {
   for (int64_t r = 0; r < rows.count; ++r) {
     T* row = scores + r * rows.keys;
     const int64_t visible = visible_keys(rows, r);
-    softmax_row(row, visible, rows.scale);
+    softmax_row(row, visible, rows.keys, rows.scale);
     zero_masked(row, visible, rows.keys);
   }
 }
@@ -58,12 +89,13 @@ void softmax_gradient(const T* p, T* dp, const SoftmaxRows& rows) {
     const T* prob = p + r * rows.keys;
     T* row = dp + r * rows.keys;
     const int64_t visible = visible_keys(rows, r);
+    const int64_t n = whole_lanes(visible, rows.keys);
     F16 product{};
-    for_lanes(visible, [&](int64_t i, int64_t lanes) TERSE_LANES {
-      product += load(prob + i, lanes) * load(row + i, lanes);
+    for_lanes(n, [&](int64_t i, int64_t lanes) TERSE_LANES {
+      product += only_visible(load(prob + i, lanes) * load(row + i, lanes), i, visible, 0.0f);
     });
     const float mean = sum(product);
-    for_lanes(visible, [&](int64_t i, int64_t lanes) TERSE_LANES {
+    for_lanes(n, [&](int64_t i, int64_t lanes) TERSE_LANES {
       store(row + i, load(prob + i, lanes) * (load(row + i, lanes) - mean) * rows.scale, lanes);
     });
     zero_masked(row, visible, rows.keys);
