@@ -119,8 +119,14 @@ std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateRead
   return records;
 }
 
-ExportRecord export_and_verify(const Artifact& artifact, const std::string& format,
-                               const std::string& out) {
+std::string default_export_path(const std::string& run, const std::string& format) {
+  const std::string family = resolve_format(format).family;
+  if (family == "gguf" || family == "safetensors") return fmt::format("{}/model.{}", run, family);
+  return fmt::format("{}/{}", run, family);
+}
+
+VerifiedExport export_and_verify(const Artifact& artifact, const std::string& format,
+                                 const std::string& out) {
   const ExportFormat resolved = resolve_format(format);
   const ExportReport report = export_artifact(FileSystem::real(), artifact, resolved, out);
   const VerifyResult verified = verify_file(out, artifact);
@@ -129,7 +135,8 @@ ExportRecord export_and_verify(const Artifact& artifact, const std::string& form
          "{}: {} of {} tensors differ from the run, first {}: a defect of "
          "the writer or of the disk; do not use this file",
          out, verified.different.size(), verified.tensors, verified.different.front());
-  ExportRecord record;
+  VerifiedExport record;
+  record.warnings = report.warnings;
   record.format = resolved.name();
   record.path = out;
   record.bytes = report.bytes;

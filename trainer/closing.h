@@ -24,9 +24,17 @@ EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, co
 // One record a linear layer, for layers.json.
 std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateReader& checkpoint);
 
+// Where training exports to when the recipe does not say: RUN/model.gguf, RUN/model.safetensors,
+// RUN/hf.
+std::string default_export_path(const std::string& run, const std::string& format);
+
+struct VerifiedExport : ExportRecord {
+  std::vector<std::string> warnings;  // what readers of this format are known to ignore
+};
+
 // Exports into `out` and verifies the file against the Artifact, tensor by tensor.
-ExportRecord export_and_verify(const Artifact& artifact, const std::string& format,
-                               const std::string& out);
+VerifiedExport export_and_verify(const Artifact& artifact, const std::string& format,
+                                 const std::string& out);
 
 // Adds to RUN/results.json: evaluations and exports replace older ones of the same name.
 void add_result(const std::string& run, const EvalRecord& record);

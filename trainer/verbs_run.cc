@@ -99,8 +99,10 @@ int verb_export(const CommonArguments& common, const ExportArguments& arguments)
   const ExportFormat format = resolve_format(arguments.format);
   const Artifact artifact = artifact_of_run(arguments.run);
   check_export(format, artifact);
-  const ExportRecord record = export_and_verify(artifact, arguments.format, arguments.out);
+  const VerifiedExport record = export_and_verify(artifact, arguments.format, arguments.out);
   add_result(arguments.run, record);
+  for (const std::string& warning : record.warnings)
+    fmt::print(stderr, "terse: warning: {}\n", warning);
   if (common.json)
     fmt::print(
         "{{\"path\": \"{}\", \"format\": \"{}\", \"bytes\": {}, \"fp16_bytes\": {}, "

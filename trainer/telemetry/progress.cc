@@ -14,7 +14,7 @@
 namespace terse {
 namespace {
 
-constexpr int kMostColumns = 110;
+constexpr int kMostColumns = 120;
 constexpr double kSmoothing = 0.1;  // weight of the newest step in the ETA
 
 // Columns on a terminal: UTF-8 continuation bytes and ANSI sequences have none.
@@ -29,10 +29,25 @@ std::string cut(std::string_view text, int columns) {
 
 }  // namespace
 
+namespace {
+
+// Open MPI gives every rank a terminal of its own, wherever mpirun's output goes: ask mpirun's.
+bool reaches_a_terminal(int fd) {
+  if (::isatty(fd) != 1) return false;
+  if (std::getenv("OMPI_COMM_WORLD_RANK") == nullptr) return true;
+  char target[256];
+  const std::string link = fmt::format("/proc/{}/fd/{}", ::getppid(), fd);
+  const ssize_t length = ::readlink(link.c_str(), target, sizeof target);
+  const std::string_view name(target, static_cast<size_t>(std::max<ssize_t>(length, 0)));
+  return name.starts_with("/dev/pts/") || name.starts_with("/dev/tty");
+}
+
+}  // namespace
+
 ProgressOptions ProgressOptions::detect(int fd) {
   ProgressOptions options;
   const char* term = std::getenv("TERM");
-  options.terminal = ::isatty(fd) == 1 && term != nullptr && std::string_view(term) != "dumb";
+  options.terminal = reaches_a_terminal(fd) && term != nullptr && std::string_view(term) != "dumb";
   const char* no_colour = std::getenv("NO_COLOR");
   options.colour = options.terminal && (no_colour == nullptr || *no_colour == '\0');
   winsize size{};

@@ -1,6 +1,6 @@
 // The progress of a run as text: one line that is rewritten on a terminal, plain lines in a pipe.
 //
-// Lines are at most 110 columns. Text goes to `print`, never to a stream of our own. Rank 0 only.
+// Lines are at most 120 columns. Text goes to `print`, never to a stream of our own. Rank 0 only.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -17,7 +17,7 @@ struct ProgressOptions {
   bool terminal = false;  // rewrite one line
   bool colour = false;    // ANSI colours; only with terminal
   int64_t every = 10;     // plain lines: each so many steps, and the first and the last
-  int columns = 110;      // of the terminal; lines are cut to it
+  int columns = 120;      // of the terminal; lines are cut to it
   // From the environment and a file descriptor: isatty, NO_COLOR, TERM=dumb, window size.
   static ProgressOptions detect(int fd);
 };
