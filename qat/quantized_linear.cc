@@ -2,7 +2,11 @@
 
 #include <torch/custom_class.h>
 
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/variable.h>
+
 #include "base/error.h"
+#include "base/half.h"
 #include "qat/activation.h"
 #include "qat/representation.h"
 #include "qat/tensors.h"
@@ -22,6 +26,8 @@ struct Layer : torch::CustomClassHolder {
   std::unique_ptr<Representation> representation;  // null: plain
   at::Tensor multiplied;  // [out, in], compute type, stored space: what the matmul sees
   bool frozen = false;    // runs on given codes
+  bool shared = false;    // others use the weight as well
+  at::Tensor weight;      // the leaf, for direct_gradient()
 };
 
 // Learned tensors of a representation (a step; codebooks and scales).
@@ -50,6 +56,23 @@ at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const 
   at::Tensor out = at::empty_like(d);
   rotate_tensor(d, {}, rotation(layer), out);
   return out;
+}
+
+// Adds the bf16 gradient to the weight's preset .grad in one pass, where autograd would widen it,
+// store it and add it in three. Autograd then gets no gradient for the leaf and would not call its
+// hook, so this does. False: not possible here.
+bool direct_gradient(const Layer& layer, const at::Tensor& d) {
+  if (layer.shared || d.scalar_type() != at::kBFloat16 || !d.is_cpu()) return false;
+  const at::Tensor& grad = layer.weight.grad();
+  if (!grad.defined() || grad.scalar_type() != at::kFloat || !grad.is_contiguous()) return false;
+  const auto* from = reinterpret_cast<const uint16_t*>(d.const_data_ptr());
+  auto* to = grad.data_ptr<float>();
+  at::parallel_for(0, d.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] += bf16_to_float(from[i]);
+  });
+  if (const auto& hook = torch::autograd::impl::post_acc_grad_hooks(layer.weight))
+    (*hook)(layer.weight);
+  return true;
 }
 
 class LinearFunction : public Function<LinearFunction> {
@@ -101,7 +124,7 @@ class LinearFunction : public Function<LinearFunction> {
  private:
   static void weight_gradients(Layer& layer, const at::Tensor& d, variable_list& result) {
     if (!layer.representation) {
-      result[1] = d.to(at::kFloat);
+      if (!direct_gradient(layer, d)) result[1] = d.to(at::kFloat);
       return;
     }
     RepresentationGradients gradients = layer.representation->backward(d);
@@ -131,6 +154,7 @@ QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatO
   if (plan.weight) layer.representation = make_uniform(name, *plan.weight);
   if (layer.representation || compute != at::kFloat)
     layer.multiplied = at::empty(weight.sizes(), weight.options().dtype(compute));
+  layer.weight = weight;
   impl_->weight = std::move(weight);
   if (!layer.representation) return;
   const std::vector<LearnedTensor> learned = layer.representation->parameters();
@@ -150,6 +174,10 @@ bool QuantizedLinear::quantized() const {
 }
 const at::Tensor& QuantizedLinear::weight() const {
   return impl_->weight;
+}
+
+void QuantizedLinear::share_weight() {
+  impl_->layer->shared = true;
 }
 
 void QuantizedLinear::refresh() {

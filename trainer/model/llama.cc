@@ -61,10 +61,12 @@ Llama::Impl::Impl(const LlamaOptions& o, const QatOptions& q, const ComputeOptio
   parameters.back().decay = false;
   for (int64_t i = 0; i < o.layers; ++i) layers.push_back(make_layer(i));
   final_norm = norm("model.norm.weight");
-  if (o.tie)
+  if (o.tie) {
     head.emplace("lm_head", embedding_weight, QatOptions(), compute.type);
-  else
+    head->share_weight();
+  } else {
     head.emplace(linear("lm_head", o.vocab, o.width, false));
+  }
   rotary = rotary_table(o.context, o.head_size(), o.rope_theta, compute.device);
 }
 

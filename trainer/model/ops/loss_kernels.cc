@@ -12,6 +12,9 @@ TERSE_INLINE float value_at(const T* row, int64_t i) {
   return load(row + i, 1)[0];
 }
 
+// Vocabularies up to this size keep a row's exponentials in fp32 instead of computing them twice.
+constexpr int64_t kKept = 8192;
+
 template <typename T>
 float loss_row(T* row, int64_t target, int64_t vocab, float gradient_scale) {
   const float lowest = -std::numeric_limits<float>::infinity();
@@ -19,9 +22,14 @@ float loss_row(T* row, int64_t target, int64_t vocab, float gradient_scale) {
   for_lanes(vocab, [&](int64_t i, int64_t lanes)
                        TERSE_LANES { highest = max(highest, load(row + i, lanes, lowest)); });
   const float top = max(highest);
+  alignas(64) float kept[kKept];
+  const bool keep = vocab <= kKept;
   F16 total{};
-  for_lanes(vocab, [&](int64_t i, int64_t lanes)
-                       TERSE_LANES { total += exp(load(row + i, lanes, lowest) - top); });
+  for_lanes(vocab, [&](int64_t i, int64_t lanes) TERSE_LANES {
+    const F16 e = exp(load(row + i, lanes, lowest) - top);
+    total += e;
+    if (keep) store(kept + i, e, lanes);
+  });
   const float mass = sum(total);
   const float chosen = value_at(row, target);
   if (gradient_scale != 0.0f) {
@@ -29,7 +37,8 @@ float loss_row(T* row, int64_t target, int64_t vocab, float gradient_scale) {
     const float at_target = exp(splat(chosen - top))[0] / mass - 1.0f;
     const float factor = gradient_scale / mass;
     for_lanes(vocab, [&](int64_t i, int64_t lanes) TERSE_LANES {
-      store(row + i, exp(load(row + i, lanes, lowest) - top) * factor, lanes);
+      const F16 e = keep ? load(kept + i, lanes) : exp(load(row + i, lanes, lowest) - top);
+      store(row + i, e * factor, lanes);
     });
     store(row + target, splat(at_target * gradient_scale), 1);
   }
