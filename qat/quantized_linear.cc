@@ -3,7 +3,6 @@
 #include <torch/custom_class.h>
 
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/variable.h>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -26,7 +25,6 @@ struct Layer : torch::CustomClassHolder {
   std::unique_ptr<Representation> representation;  // null: plain
   at::Tensor multiplied;  // [out, in], compute type, stored space: what the matmul sees
   bool frozen = false;    // runs on given codes
-  bool shared = false;    // others use the weight as well
   at::Tensor weight;      // the leaf, for direct_gradient()
 };
 
@@ -59,10 +57,10 @@ at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const 
 }
 
 // Adds the bf16 gradient to the weight's preset .grad in one pass, where autograd would widen it,
-// store it and add it in three. Autograd then gets no gradient for the leaf and would not call its
-// hook, so this does. False: not possible here.
+// store it and add it in three. Autograd then gets no gradient from here, but still tells the
+// leaf's hook when the last contribution has come. False: not possible here.
 bool direct_gradient(const Layer& layer, const at::Tensor& d) {
-  if (layer.shared || d.scalar_type() != at::kBFloat16 || !d.is_cpu()) return false;
+  if (d.scalar_type() != at::kBFloat16 || !d.is_cpu()) return false;
   const at::Tensor& grad = layer.weight.grad();
   if (!grad.defined() || grad.scalar_type() != at::kFloat || !grad.is_contiguous()) return false;
   const auto* from = reinterpret_cast<const uint16_t*>(d.const_data_ptr());
@@ -70,8 +68,6 @@ bool direct_gradient(const Layer& layer, const at::Tensor& d) {
   at::parallel_for(0, d.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) to[i] += bf16_to_float(from[i]);
   });
-  if (const auto& hook = torch::autograd::impl::post_acc_grad_hooks(layer.weight))
-    (*hook)(layer.weight);
   return true;
 }
 
@@ -174,10 +170,6 @@ bool QuantizedLinear::quantized() const {
 }
 const at::Tensor& QuantizedLinear::weight() const {
   return impl_->weight;
-}
-
-void QuantizedLinear::share_weight() {
-  impl_->layer->shared = true;
 }
 
 void QuantizedLinear::refresh() {

@@ -34,9 +34,6 @@ class QuantizedLinear {
   bool quantized() const;  // has a Representation
   const at::Tensor& weight() const;
 
-  // To be called once if other operations use the weight as well (a tied embedding): its gradient
-  // then takes autograd's way, which knows when the last contribution has come.
-  void share_weight();
   // Encodes the current weight; to be called after every change of it, before forward().
   void refresh();
   // x: [..., in] in the compute type; returns [..., out] in the compute type. Differentiable in x

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <thread>
 
 #include "tests/fault/small_run.h"
 
@@ -108,6 +109,19 @@ TEST(FaultSlow, TerminatedRunIsSavedAndResumes) {
   ASSERT_TRUE(resumed.ok()) << resumed.text();
   EXPECT_EQ(small.losses("run"), small.losses("whole"));
   EXPECT_TRUE(small.final_state("run") == small.final_state("whole"));
+}
+
+// A survivor that is asked to stop saves nothing: the dead peer is the reason, not the signal.
+TEST(FaultSlow, TerminatedSurvivorReportsTheDeadPeer) {
+  SmallRun small;
+  testing::Launch launch = small.train_launch("run", 2, {});
+  launch.environment = {{"TERSE_FAULT", "kill:1:30"}};
+  testing::Job job(launch);
+  while (job.running(1)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  job.signal(0, SIGTERM);
+  const Outcome outcome = job.wait();
+  EXPECT_EQ(outcome.exits[1].signal, SIGKILL) << outcome.text();
+  EXPECT_EQ(outcome.exits[0].code, 3) << outcome.text();
 }
 
 // The newest checkpoint is damaged: the one before is used, the reason is said, the end is the

@@ -63,7 +63,6 @@ Llama::Impl::Impl(const LlamaOptions& o, const QatOptions& q, const ComputeOptio
   final_norm = norm("model.norm.weight");
   if (o.tie) {
     head.emplace("lm_head", embedding_weight, QatOptions(), compute.type);
-    head->share_weight();
   } else {
     head.emplace(linear("lm_head", o.vocab, o.width, false));
   }
