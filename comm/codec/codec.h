@@ -63,6 +63,11 @@ class BoundCodec {
                           std::span<const std::span<const std::byte>> messages, float factor,
                           const uint64_t* live, float* out) = 0;
 
+  // The bucket coordinates that the last encode() sent, ascending: for codecs that choose
+  // coordinates (DGC masks its velocity there); empty for all others. Valid until the next
+  // encode().
+  virtual std::span<const int64_t> selected() const { return {}; }
+
  protected:
   explicit BoundCodec(std::vector<Range> parts) : parts_(std::move(parts)) {}
 
@@ -78,8 +83,15 @@ class Codec {
   // Loses information: needs a residual, and counts as compression.
   virtual bool lossy() const = 0;
   // `parts` cover the bucket from 0 on, back to back; each begins at a multiple of 64.
-  virtual std::unique_ptr<BoundCodec> bind(const Bucket& bucket,
-                                           std::vector<Range> parts) const = 0;
+  // parameters[s] is what segment s is given instead of the codec's own option (b-bit: bits, top-k:
+  // density); empty: the option everywhere. Error(usage) if their number is not that of the
+  // segments, one is out of range, or the codec has no parameter.
+  virtual std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts,
+                                           std::span<const double> parameters = {}) const = 0;
+
+ protected:
+  // For codecs without a parameter.
+  void refuse(std::span<const double> parameters) const;
 };
 
 // The part [range) of a bucket as a bucket of its own: segments are cut, offsets count from its

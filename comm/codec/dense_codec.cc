@@ -75,7 +75,9 @@ class DenseCodec final : public Codec {
   CodecId id() const override { return id_; }
   std::string name() const override { return codec_name(id_); }
   bool lossy() const override { return id_ == CodecId::bf16; }
-  std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts) const override {
+  std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts,
+                                   std::span<const double> parameters) const override {
+    refuse(parameters);
     TERSE_CHECK(parts.empty() || parts.back().end <= bucket.size, "parts beyond the bucket");
     return std::make_unique<BoundDense>(std::move(parts), id_);
   }

@@ -241,7 +241,9 @@ class OneBitCodec final : public Codec {
   CodecId id() const override { return CodecId::onebit; }
   std::string name() const override { return "onebit"; }
   bool lossy() const override { return true; }
-  std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts) const override {
+  std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts,
+                                   std::span<const double> parameters) const override {
+    refuse(parameters);
     return std::make_unique<BoundOneBit>(bucket, std::move(parts), options_);
   }
 

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "comm/codec/dense_arrays.h"
+#include "comm/codec/onebit.h"
 #include "tests/comm/codec/buckets.h"
 
 namespace terse::testing {
@@ -75,6 +77,18 @@ TEST(DenseCodec, RoundTrips) {
           ASSERT_EQ(shadow[i], id == CodecId::fp32 ? 0.0f : sum - expected) << i;
         }
       }
+    }
+}
+
+TEST(DenseCodec, HasNoParameter) {
+  const Bucket bucket = make_bucket({10});
+  const double parameters[] = {4.0};
+  for (const auto& codec : {make_dense_codec(CodecId::bf16), make_onebit_codec()}) try {
+      codec->bind(bucket, {{0, 10}}, parameters);
+      ADD_FAILURE() << codec->name();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      EXPECT_NE(std::string(error.what()).find(codec->name()), std::string::npos);
     }
 }
 

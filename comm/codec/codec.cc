@@ -1,8 +1,18 @@
-#include <algorithm>
-
 #include "comm/codec/codec.h"
 
+#include <algorithm>
+
+#include "base/error.h"
+
 namespace terse {
+
+void Codec::refuse(std::span<const double> parameters) const {
+  if (!parameters.empty())
+    fail(ExitCode::usage,
+         "codec {} has no parameter that could differ by segment, but {} were given; choose bits "
+         "or topk",
+         name(), parameters.size());
+}
 
 Bucket slice_bucket(const Bucket& bucket, Range range) {
   Bucket slice{.index = bucket.index, .size = range.size(), .segments = {}};
