@@ -1,16 +1,14 @@
-// `lab encode` and `bench quant` as functions: files in, files out.
+// `lab encode` as a function: files in, files out.
 #include "trainer/lab/encode/lab_encode.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "export/safetensors.h"
 #include "qat/codes.h"
-#include "trainer/bench/quant/bench_quant.h"
 
 namespace terse {
 namespace {
@@ -81,16 +79,6 @@ TEST(LabEncode, NamesWhatIsWrong) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::non_finite);
   }
-}
-
-TEST(BenchQuant, PrintsTheAgreedJson) {
-  const std::vector<QuantFigure> figures = {
-      {.name = "quant.x", .value = 0.5, .unit = "ns/element", .baseline = "memcpy", .ratio = 2}};
-  const auto json = nlohmann::json::parse(bench_quant_json({}, figures));
-  EXPECT_TRUE(json.at("machine").contains("processor"));
-  EXPECT_EQ(json.at("results").at(0).at("name"), "quant.x");
-  EXPECT_EQ(json.at("results").at(0).at("ratio"), 2.0);
-  EXPECT_EQ(json.at("results").at(0).at("lower_is_better"), true);
 }
 
 }  // namespace

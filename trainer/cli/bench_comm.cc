@@ -9,11 +9,8 @@ int bench_comm_verb(const CommonArguments& common, const BenchArguments& argumen
   BenchCommOptions options;
   options.threads = bench_threads(common);
   options.quick = arguments.quick;
-  const std::vector<CommFigure> figures = bench_comm(options);
-  if (common.json)
-    fmt::print("{}\n", bench_comm_json(options, figures));
-  else
-    print_figures(figures);
+  print_bench(common, {.threads = options.threads, .elements = options.elements},
+              bench_comm(options));
   return 0;
 }
 

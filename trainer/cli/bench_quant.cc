@@ -9,11 +9,7 @@ int bench_quant_verb(const CommonArguments& common, const BenchArguments& argume
   BenchQuantOptions options;
   options.threads = bench_threads(common);
   options.quick = arguments.quick;
-  const std::vector<QuantFigure> figures = bench_quant(options);
-  if (common.json)
-    fmt::print("{}\n", bench_quant_json(options, figures));
-  else
-    print_figures(figures);
+  print_bench(common, {.threads = options.threads}, bench_quant(options));
   return 0;
 }
 

@@ -9,11 +9,7 @@ int bench_train_verb(const CommonArguments& common, const BenchArguments& argume
   BenchTrainOptions options;
   options.threads = bench_threads(common);
   options.quick = arguments.quick;
-  const std::vector<BenchResult> results = bench_train(options);
-  if (common.json)
-    fmt::print("{}\n", bench_json(options, results));
-  else
-    print_figures(results);
+  print_bench(common, {.threads = options.threads}, bench_train(options));
   return 0;
 }
 

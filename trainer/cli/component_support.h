@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/bench/core/bench_result.h"
 #include "trainer/cli/arguments.h"
 #include "trainer/recipe/document.h"
 
@@ -25,11 +26,12 @@ inline void print_written(const CommonArguments& common, const std::string& path
     fmt::print("{}\n", path);
 }
 
-template <typename Figures>
-void print_figures(const Figures& figures) {
-  for (const auto& f : figures)
-    fmt::print("{:<30} {:>12.5g} {:<12} {:>8.3f} of {}\n", f.name, f.value, f.unit, f.ratio,
-               f.baseline);
+inline void print_bench(const CommonArguments& common, const BenchMachine& machine,
+                        const std::vector<BenchResult>& results) {
+  if (common.json)
+    fmt::print("{}\n", bench_json(machine, results));
+  else
+    fmt::print("{}", bench_table(results));
 }
 
 inline int bench_threads(const CommonArguments& common) {

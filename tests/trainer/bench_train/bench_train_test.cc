@@ -1,7 +1,5 @@
 #include <gtest/gtest.h>
 
-#include <nlohmann/json.hpp>
-
 #include "base/error.h"
 #include "trainer/bench/train/bench_train.h"
 #include "trainer/bench/train/peer.h"
@@ -67,17 +65,6 @@ TEST(TrainingStep, LearnsItsOnlyBatch) {
   const double first = step.loss();
   for (int i = 0; i < 60; ++i) step.run();
   EXPECT_LT(step.loss(), 0.8 * first);
-}
-
-TEST(BenchJson, HasTheDocumentedKeys) {
-  const auto json =
-      nlohmann::json::parse(bench_json({}, {{"train.bf16", 1e4, "tokens/s", "torch_eager", 2.0}}));
-  EXPECT_TRUE(json["machine"].is_object());
-  const auto& result = json["results"].at(0);
-  EXPECT_EQ(result["name"], "train.bf16");
-  EXPECT_EQ(result["baseline"], "torch_eager");
-  EXPECT_EQ(result["ratio"], 2.0);
-  EXPECT_EQ(result["lower_is_better"], false);
 }
 
 }  // namespace

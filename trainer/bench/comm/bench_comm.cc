@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -11,6 +10,7 @@
 
 #include "comm/codec/dense_arrays.h"
 #include "comm/codec/onebit.h"
+#include "trainer/bench/core/pairs.h"
 
 namespace terse {
 namespace {
@@ -38,17 +38,6 @@ class Buffer {
   std::unique_ptr<T, Free> data_;
 };
 
-double seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
 void copy(const float* from, float* to, int64_t n) {
 #pragma omp parallel
   {
@@ -69,7 +58,7 @@ class Bench {
     }
   }
 
-  std::vector<CommFigure> run() {
+  std::vector<BenchResult> run() {
     onebit("onebit", {.block = 4096});
     onebit("onebit_layer", {});
     Buffer<uint16_t> half(n_);
@@ -103,26 +92,20 @@ class Bench {
 
   void measure(const std::string& name, const std::function<void()>& work) {
     const auto baseline = [&] { copy(message_.get(), shadow_.get(), n_); };
-    baseline(), work();  // warm: pages, caches, threads
-    std::vector<double> times, ratios;
-    for (int pair = 0; pair < (options_.quick ? 7 : 21); ++pair) {
-      const double base = seconds(baseline);
-      times.push_back(seconds(work));
-      ratios.push_back(times.back() / base);
-    }
+    const PairedTime time = measure_pairs(baseline, work, options_.quick ? 7 : 21);
     const double gigabytes = static_cast<double>(n_) * sizeof(float) * 1e-9;
-    figures_.push_back({name, gigabytes / median(times), "GB/s", "memcpy", median(ratios), true});
+    figures_.push_back({name, gigabytes / time.seconds, "GB/s", "memcpy", time.ratio, true});
   }
 
   BenchCommOptions options_;
   int64_t n_;
   Buffer<float> message_, residual_, shadow_;
-  std::vector<CommFigure> figures_;
+  std::vector<BenchResult> figures_;
 };
 
 }  // namespace
 
-std::vector<CommFigure> bench_comm(const BenchCommOptions& options) {
+std::vector<BenchResult> bench_comm(const BenchCommOptions& options) {
   omp_set_num_threads(options.threads);
   return Bench(options).run();
 }

@@ -6,8 +6,9 @@
 //   encode.bf16, decode.bf16
 #pragma once
 #include <cstdint>
-#include <string>
 #include <vector>
+
+#include "trainer/bench/core/bench_result.h"
 
 namespace terse {
 
@@ -17,20 +18,8 @@ struct BenchCommOptions {
   int64_t elements = 25'165'824;
 };
 
-struct CommFigure {
-  std::string name;
-  double value = 0;      // GB/s of fp32 elements
-  std::string unit;      // "GB/s"
-  std::string baseline;  // "memcpy"
-  double ratio = 0;      // time over the baseline's
-  bool lower_is_better = true;
-};
-
-// Changes the process's number of threads. About 10 s, quick 3 s; 500 MB of memory.
-std::vector<CommFigure> bench_comm(const BenchCommOptions& options);
-
-// {"machine": {...}, "results": [...]} on one line.
-std::string bench_comm_json(const BenchCommOptions& options,
-                            const std::vector<CommFigure>& figures);
+// `value` in GB/s of fp32 elements, `ratio` the time over the memcpy's. Changes the process's
+// number of threads. About 10 s, quick 3 s; 500 MB of memory.
+std::vector<BenchResult> bench_comm(const BenchCommOptions& options);
 
 }  // namespace terse

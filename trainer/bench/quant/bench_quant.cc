@@ -5,22 +5,12 @@
 #include "qat/activation.h"
 #include "qat/targets.h"
 #include "qat/tensors.h"
+#include "trainer/bench/core/pairs.h"
 
 namespace terse {
 namespace {
 
 using Work = std::function<void()>;
-
-double seconds(const Work& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 void plain_copy(const at::Tensor& to, const at::Tensor& from) {
   const auto* source = static_cast<const std::byte*>(from.const_data_ptr());
@@ -38,30 +28,24 @@ class Bench {
   // `work` reads `input` once; the baseline copies it.
   void add(const std::string& name, const at::Tensor& input, const Work& work) {
     const at::Tensor target = at::empty_like(input);
-    const Work baseline = [&] { plain_copy(target, input); };
     const int64_t repeats = std::max<int64_t>(1, (1 << 22) / input.numel());
-    const auto many = [&](const Work& one) {
-      return seconds([&] {
+    const auto many = [repeats](const Work& one) -> Work {
+      return [repeats, &one] {
         for (int64_t i = 0; i < repeats; ++i) one();
-      });
+      };
     };
-    many(work);
-    many(baseline);
-    std::vector<double> times, ratios;
-    for (int pair = 0; pair < (options_.quick ? 7 : 25); ++pair) {
-      const double ours = many(work), theirs = many(baseline);
-      times.push_back(ours / static_cast<double>(repeats));
-      ratios.push_back(ours / theirs);
-    }
-    const double elements = static_cast<double>(input.numel());
+    const Work baseline = [&] { plain_copy(target, input); };
+    const PairedTime time = measure_pairs(many(baseline), many(work), options_.quick ? 7 : 25);
+    const double elements = static_cast<double>(input.numel() * repeats);
     figures.push_back({.name = name,
-                       .value = median(times) * 1e9 * options_.threads / elements,
+                       .value = time.seconds * 1e9 * options_.threads / elements,
                        .unit = "ns/element",
                        .baseline = "memcpy",
-                       .ratio = median(ratios)});
+                       .ratio = time.ratio,
+                       .lower_is_better = true});
   }
 
-  std::vector<QuantFigure> figures;
+  std::vector<BenchResult> figures;
 
  private:
   BenchQuantOptions options_;
@@ -102,7 +86,7 @@ void weights(Bench& bench, bool quick) {
 
 }  // namespace
 
-std::vector<QuantFigure> bench_quant(const BenchQuantOptions& options) {
+std::vector<BenchResult> bench_quant(const BenchQuantOptions& options) {
   at::set_num_threads(options.threads);
   at::manual_seed(1);
   Bench bench(options);

@@ -7,8 +7,9 @@
 //   quant.unrotate               bf16 gradient -> mask, rotate, bf16
 //   quant.q4_0, quant.q8_0       fp32 weight -> codes, scales, mask, decoded bf16
 #pragma once
-#include <string>
 #include <vector>
+
+#include "trainer/bench/core/bench_result.h"
 
 namespace terse {
 
@@ -17,20 +18,8 @@ struct BenchQuantOptions {
   bool quick = false;
 };
 
-struct QuantFigure {
-  std::string name;
-  double value = 0;
-  std::string unit;      // "ns/element": wall time times threads over elements
-  std::string baseline;  // "memcpy"
-  double ratio = 0;      // time over the baseline's
-  bool lower_is_better = true;
-};
-
-// Changes the process's number of threads. About 10 s, quick 3 s.
-std::vector<QuantFigure> bench_quant(const BenchQuantOptions& options);
-
-// {"machine": {...}, "results": [...]} on one line.
-std::string bench_quant_json(const BenchQuantOptions& options,
-                             const std::vector<QuantFigure>& figures);
+// `value` in ns an element (wall time times threads over elements), `ratio` the time over the
+// memcpy's. Changes the process's number of threads. About 10 s, quick 3 s.
+std::vector<BenchResult> bench_quant(const BenchQuantOptions& options);
 
 }  // namespace terse

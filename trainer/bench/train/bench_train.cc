@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/error.h"
+#include "trainer/bench/core/pairs.h"
 #include "trainer/bench/train/peer.h"
 #include "trainer/bench/train/training_step.h"
 #include "trainer/model/allocator.h"
@@ -17,11 +18,6 @@ namespace {
 
 using Seconds = std::vector<double>;  // a round each
 using Run = std::function<double()>;
-
-double median(Seconds values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // Each contender in turn, `rounds` times; a round is the mean of two steps.
 std::vector<Seconds> take_turns(const std::vector<Run>& contenders, int rounds) {

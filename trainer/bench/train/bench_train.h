@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "trainer/bench/core/bench_result.h"
 #include "trainer/model/llama.h"
 
 namespace terse {
@@ -23,20 +24,9 @@ struct BenchTrainOptions {
   std::string script;  // "" = tests/peers/torch_llama.py of the source tree
 };
 
-struct BenchResult {
-  std::string name;  // "train.bf16", "train.w4a4", "train.bf16_vs_compile", "torch_eager"
-  double value = 0;
-  std::string unit;      // "tokens/s"
-  std::string baseline;  // what `ratio` is relative to
-  double ratio = 0;
-  bool lower_is_better = false;
-};
-
+// Names: "train.bf16", "train.w4a4", "train.bf16_vs_compile", "torch_eager"; `value` in tokens/s.
 // Changes the process's number of threads and allocator settings. Errors: Error(usage) without the
 // peers' Python, Error(deadline) when the child does not answer.
 std::vector<BenchResult> bench_train(const BenchTrainOptions& options);
-
-// {"machine": {...}, "results": [...]} on one line.
-std::string bench_json(const BenchTrainOptions& options, const std::vector<BenchResult>& results);
 
 }  // namespace terse

@@ -2,11 +2,11 @@
 
 #include <ATen/ATen.h>
 
-#include <chrono>
 #include <cmath>
 #include <map>
 
 #include "comm/sums.h"
+#include "trainer/bench/core/pairs.h"
 
 namespace terse {
 namespace {
@@ -72,9 +72,7 @@ void TrainingStep::step() {
 }
 
 double TrainingStep::run() {
-  const auto start = std::chrono::steady_clock::now();
-  step();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return wall_seconds([this] { step(); });
 }
 
 }  // namespace terse

@@ -1,10 +1,13 @@
-#include <nlohmann/json.hpp>
+#include "trainer/bench/core/bench_result.h"
+
+#include <fmt/format.h>
 
 #include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/isa.h"
-#include "trainer/bench/train/bench_train.h"
 
 namespace terse {
 namespace {
@@ -18,12 +21,14 @@ std::string processor() {
 
 }  // namespace
 
-std::string bench_json(const BenchTrainOptions& options, const std::vector<BenchResult>& results) {
+std::string bench_json(const BenchMachine& machine, const std::vector<BenchResult>& results) {
   nlohmann::ordered_json out;
-  out["machine"] = {{"processor", processor()},
-                    {"cores", std::thread::hardware_concurrency()},
-                    {"threads", options.threads},
-                    {"isa", isa_name(isa())}};
+  auto& m = out["machine"];
+  m["processor"] = processor();
+  m["cores"] = std::thread::hardware_concurrency();
+  m["threads"] = machine.threads;
+  if (machine.elements > 0) m["elements"] = machine.elements;
+  m["isa"] = isa_name(isa());
   out["results"] = nlohmann::ordered_json::array();
   for (const BenchResult& r : results)
     out["results"].push_back({{"name", r.name},
@@ -33,6 +38,14 @@ std::string bench_json(const BenchTrainOptions& options, const std::vector<Bench
                               {"ratio", r.ratio},
                               {"lower_is_better", r.lower_is_better}});
   return out.dump();
+}
+
+std::string bench_table(const std::vector<BenchResult>& results) {
+  std::string table;
+  for (const BenchResult& r : results)
+    fmt::format_to(std::back_inserter(table), "{:<30} {:>12.5g} {:<12} {:>8.3f} of {}\n", r.name,
+                   r.value, r.unit, r.ratio, r.baseline);
+  return table;
 }
 
 }  // namespace terse
