@@ -116,10 +116,11 @@ Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
   const size_t all = cores_of(topology, wide).size();
   const size_t fair = std::max<size_t>(1, all / static_cast<size_t>(world.local_size));
   std::vector<Core> cores = cores_of(topology, narrow);
-  // mpirun binds each rank to one core. A mask below the fair share is such a default, not a wish;
-  // a mask of exactly the fair share is this rank's own part already.
-  const bool widened = cores.size() < fair || cores.empty();
-  const bool own_part = !widened && cores.size() == fair && cores.size() < all;
+  const bool below = cores.size() < fair;
+  const bool widened = (below && options.bound_by_mpirun) || cores.empty();
+  // Exactly the fair share is this rank's own part already.
+  const bool own_part = !widened && cores.size() < all &&
+                        (cores.size() == fair || (below && world.launcher == Launcher::srun));
   if (widened) cores = cores_of(topology, wide);
   size_t begin = 0;
   size_t end = cores.size();
@@ -146,6 +147,7 @@ Binding apply_binding(const World& world, const BindingOptions& options) {
   }
   BindingOptions resolved = options;
   if (!resolved.threads) resolved.threads = environment_threads();
+  resolved.bound_by_mpirun |= std::getenv(kBoundByMpirun) != nullptr;
   const Topology topology = load_topology();
   const auto allowed = numbers_of(hwloc_topology_get_allowed_cpuset(topology.get()));
   const auto mask = current_mask();

@@ -1,10 +1,11 @@
 // Binding: gives each rank of a machine its own share of the cores it may use.
 //
 // Two ranks with all threads each run ten times slower than with half of them, and mpirun binds a
-// rank to one core unless told otherwise. So: the cores this process may use (widened to what the
-// cgroup allows when the launcher's mask is narrower than a fair share), in topological order, are
-// cut into local_size contiguous shares, whole cores first; a rank takes its share and one thread
-// for each core. With more ranks than cores, shares overlap and a rank has one thread.
+// rank to one core unless told otherwise. So: the cores of this process's mask, in topological
+// order, are cut into local_size contiguous shares, whole cores first; a rank takes its share and
+// one thread for each core. With more ranks than cores, shares overlap and a rank has one thread. A
+// mask below the fair share is widened to what the cgroup allows if mpirun set it at launch; set by
+// anybody else (taskset, scripts/cluster) it is a wish, and srun's is one rank's part already.
 #pragma once
 #include <optional>
 #include <string>
@@ -20,8 +21,12 @@ enum class Bind { automatic, none };  // none: keep the launcher's mask, count i
 
 struct BindingOptions {
   Bind bind = Bind::automatic;
-  std::optional<int> threads;  // instead of one for each core of the share
+  std::optional<int> threads;    // instead of one for each core of the share
+  bool bound_by_mpirun = false;  // the mask is Open MPI's doing: kBoundByMpirun is set
 };
+
+// The variable by which Open MPI 4 tells a rank that it was bound at launch.
+inline constexpr const char* kBoundByMpirun = "OMPI_MCA_orte_bound_at_launch";
 
 struct Binding {
   std::vector<int> cpus;  // logical processors, as the operating system numbers them
@@ -39,7 +44,8 @@ Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
 
 // Binds all threads that this process starts from now on, and sets OpenMP's and ATen's number of
 // threads. Call from the main thread after join(), before any parallel work. OMP_NUM_THREADS, when
-// set and `options.threads` is not, gives the threads. Error(usage) if threads < 1.
+// set and `options.threads` is not, gives the threads; kBoundByMpirun sets
+// `options.bound_by_mpirun`. Error(usage) if threads < 1.
 Binding apply_binding(const World& world, const BindingOptions& options = {});
 
 }  // namespace terse

@@ -72,7 +72,7 @@ int64_t cgroup_used() {
   return used;
 }
 
-Binding intended_binding(const World& world, int& allowed_count) {
+Binding intended_binding(const World& world, bool bound_by_mpirun, int& allowed_count) {
   hwloc_topology_t raw = nullptr;
   Binding binding;
   if (hwloc_topology_init(&raw) != 0) return binding;
@@ -90,7 +90,9 @@ Binding intended_binding(const World& world, int& allowed_count) {
     std::copy_if(allowed.begin(), allowed.end(), std::back_inserter(own),
                  [&](int cpu) { return CPU_ISSET(cpu, &mask) != 0; });
   }
-  return plan_binding(raw, own, allowed, world, {});
+  BindingOptions options;
+  options.bound_by_mpirun = bound_by_mpirun;
+  return plan_binding(raw, own, allowed, world, options);
 }
 
 std::string gib(int64_t bytes) {
@@ -127,7 +129,8 @@ DoctorReport examine(const Environment& environment, const WorldFlags& flags) {
   if (::uname(&system) == 0) report.kernel = fmt::format("{} {}", system.sysname, system.release);
   report.host = host_name();
   report.processor = value_in("/proc/cpuinfo", "model name");
-  report.binding = intended_binding(report.world, report.allowed_cpus);
+  report.binding =
+      intended_binding(report.world, environment.contains(kBoundByMpirun), report.allowed_cpus);
   report.isa = isa_name(isa());
   report.torch = TORCH_VERSION;
   report.mpi = mpi_version();

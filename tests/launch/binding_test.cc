@@ -27,11 +27,15 @@ struct Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  Binding bind(const Cpus& mask, const Cpus& allowed, int local_rank, int local_size) const {
+  Binding bind(const Cpus& mask, const Cpus& allowed, int local_rank, int local_size,
+               Launcher launcher = Launcher::openmpi, bool bound_by_mpirun = true) const {
     World world;
+    world.launcher = launcher;
     world.rank = world.local_rank = local_rank;
     world.size = world.local_size = local_size;
-    return plan_binding(topology, mask, allowed, world, {});
+    BindingOptions options;
+    options.bound_by_mpirun = bound_by_mpirun;
+    return plan_binding(topology, mask, allowed, world, options);
   }
   hwloc_topology_t topology = nullptr;
   Cpus all;
@@ -77,6 +81,20 @@ TEST(Binding, SharesOfSyntheticMachines) {
     EXPECT_EQ(binding.cores, f.cores);
     EXPECT_EQ(binding.threads, f.cores);
   }
+}
+
+TEST(Binding, ANarrowMaskThatMpirunDidNotSetIsAWish) {
+  const Machine machine("core:8 pu:1");
+  const auto bind = [&](const Cpus& mask, int rank, Launcher launcher) {
+    return machine.bind(mask, machine.all, rank, 2, launcher, false);
+  };
+  // One mask for all ranks of a host, as taskset sets it: they share it.
+  EXPECT_EQ(bind({2, 3}, 1, Launcher::environment).cpus, (Cpus{3}));
+  EXPECT_EQ(bind({5}, 1, Launcher::torchrun).cpus, (Cpus{5}));
+  EXPECT_EQ(bind({5}, 0, Launcher::openmpi).cpus, (Cpus{5}));  // mpirun --bind-to none
+  EXPECT_EQ(bind({5}, 0, Launcher::openmpi).threads, 1);
+  // srun gives each task its own.
+  EXPECT_EQ(bind({2, 3}, 1, Launcher::srun).cpus, (Cpus{2, 3}));
 }
 
 TEST(Binding, SharesAreDisjointAndCoverTheMachine) {
