@@ -27,6 +27,11 @@ struct Segment {
   int64_t rows = 1;
   int64_t columns = 0;
   bool decay = true;
+  // Of a slice (slice_bucket), which has no shape of its own:
+  bool part_of_matrix = false;
+  int64_t begin = 0;  // where in the parameter it begins
+  // Vectors (norms, biases) are few and sensitive: codecs that drop elements send them whole.
+  bool matrix() const { return rows > 1 || part_of_matrix; }
 };
 
 // Segments lie back to back: size = sum of the segments' sizes; there is no padding.

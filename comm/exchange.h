@@ -8,8 +8,6 @@
 //   exchange.advance(bucket, r)       r = 1 .. rounds()-1: waits for r-1's, works, issues the next
 //   exchange.finish(bucket, answer)   waits for the last, decodes the average into `answer`
 //
-// `message` stays valid and unchanged until finish(); `answer` may be `message` itself.
-//
 // `message` must stay unchanged until finish() returns; `answer` may be the same tensor. Both are
 // contiguous fp32 of the bucket's size.
 // Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes
@@ -21,13 +19,19 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "base/state.h"
 #include "comm/bucket.h"
 
 namespace terse {
+
+// Sees what start() is about to compress: a bucket's message and the residual that is added to it.
+using ExchangeObserver =
+    std::function<void(int64_t bucket, const at::Tensor& message, const at::Tensor& residual)>;
 
 class Exchange {
  public:
@@ -40,10 +44,26 @@ class Exchange {
   // exchanges ignore the mask. The same on all ranks. Set after attach() and at commits, never
   // during a step.
   virtual void set_live(int64_t bucket, const at::Tensor& words) { (void)bucket, (void)words; }
+  // From the next start() on: segment s of the bucket has the codec parameter parameters[s] (bits,
+  // density, rank: what the codec's bind() takes; empty: the recipe's for all). The same on all
+  // ranks; between steps only. What error feedback holds stays. Error(usage) if the codec has none.
+  virtual void set_parameters(int64_t bucket, std::span<const double> parameters);
+  // All buckets at once: the density of matrices, by the codec's own rules for what goes whole.
+  virtual void set_density(double density);
+  // Called in start(), before anything is encoded; null: nobody. For statistics.
+  virtual void observe(ExchangeObserver observer) { observer_ = std::move(observer); }
+
   virtual int rounds() const = 0;
   virtual void start(int64_t bucket, const at::Tensor& message) = 0;
   virtual void advance(int64_t bucket, int round) = 0;
   virtual void finish(int64_t bucket, at::Tensor answer) = 0;
+
+  // Coordinates of the bucket that this rank sent in the last start(), ascending; empty unless the
+  // codec chooses some. Valid until the next start().
+  virtual std::span<const int64_t> selected(int64_t bucket) const {
+    (void)bucket;
+    return {};
+  }
 
   // Bytes this rank sends for one average of the bucket, exactly (an upper bound for codecs whose
   // size depends on the data).
@@ -60,6 +80,9 @@ class Exchange {
   // Same number of ranks: bitwise. Another number: every rank gets the mean of the saved worker
   // residuals and its part of the concatenated server residual, so the pending update is unchanged.
   virtual void load(const StateReader& state) { (void)state; }
+
+ protected:
+  ExchangeObserver observer_;
 };
 
 }  // namespace terse

@@ -1,22 +1,71 @@
 #include "base/error.h"
+#include "comm/codec/bits.h"
 #include "comm/codec/onebit.h"
+#include "comm/codec/topk.h"
 #include "comm/dense_exchange.h"
+#include "comm/gather_exchange.h"
+#include "comm/hierarchical_exchange.h"
+#include "comm/low_rank_exchange.h"
 #include "comm/make_exchange.h"
 #include "comm/two_stage_exchange.h"
 
 namespace terse {
+namespace {
+
+FeedbackOptions feedback_of(const ExchangeOptions& options) {
+  return {.kind = parse_feedback(options.feedback),
+          .eta = options.eta,
+          .bf16 = options.residual == "bf16"};
+}
+
+std::unique_ptr<Codec> codec_of(const ExchangeOptions& options) {
+  if (options.codec == "onebit")
+    return make_onebit_codec({.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
+                              .block = std::max<int64_t>(options.block, 0)});
+  if (options.codec == "topk")
+    return make_topk_codec(
+        {.density = options.density, .bf16_values = options.values == "bf16"});
+  using Bits = BitsOptions;
+  Bits bits{.bits = static_cast<int>(options.bits),
+            .scaling = options.scaling == "norm" ? Bits::Scaling::norm : Bits::Scaling::max_min,
+            .rounding = options.rounding == "stochastic" ? Bits::Rounding::stochastic
+                                                         : Bits::Rounding::nearest};
+  if (options.block >= 0) bits.block = options.block;
+  return make_bits_codec(bits);
+}
+
+bool one_stage(const ExchangeOptions& options, int64_t ranks) {
+  if (options.codec != "topk") return false;
+  return options.sparse == "gather" || (options.sparse == "auto" && ranks <= 2);
+}
+
+std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
+                                    at::Device device) {
+  const FeedbackOptions feedback = feedback_of(options);
+  if (options.codec == "lowrank")
+    return std::make_unique<LowRankExchange>(
+        std::move(group), LowRankOptions{.rank = options.rank, .feedback = feedback}, device);
+  if (one_stage(options, group.size()))
+    return std::make_unique<GatherExchange>(std::move(group), codec_of(options), feedback, device);
+  return std::make_unique<TwoStageExchange>(std::move(group), codec_of(options), feedback, device);
+}
+
+}  // namespace
 
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
-                                        at::Device device) {
-  if (options.codec == "fp32" || options.codec == "bf16")
-    return make_dense_exchange(std::move(group), options, device);
-  if (options.codec == "onebit") {
-    const OneBitOptions onebit{.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
-                               .block = options.block};
-    return std::make_unique<TwoStageExchange>(std::move(group), make_onebit_codec(onebit), device);
-  }
-  fail(ExitCode::usage, "[exchange] codec = \"{}\" is not known; there are fp32, bf16 and onebit",
-       options.codec);
+                                        at::Device device, int64_t ranks_per_node) {
+  const std::string& codec = options.codec;
+  if (!options.compressed()) return make_dense_exchange(std::move(group), options, device);
+  if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank")
+    fail(ExitCode::usage,
+         "[exchange] codec = \"{}\" is not known; there are fp32, bf16, onebit, bits, topk and "
+         "lowrank",
+         codec);
+  if (!options.hierarchy || ranks_per_node == group.size() || ranks_per_node == 1)
+    return make_flat(std::move(group), options, device);
+  return std::make_unique<HierarchicalExchange>(group, ranks_per_node, [&](Group between) {
+    return make_flat(std::move(between), options, device);
+  });
 }
 
 std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
@@ -27,6 +76,14 @@ std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions
   const DenseOptions dense{.bf16 = wire == "bf16",
                            .backend_all_reduce = options.backend_all_reduce && wire == "fp32"};
   return std::make_unique<DenseExchange>(std::move(group), dense, device);
+}
+
+double sparse_break_even(const ExchangeOptions& options, int64_t ranks) {
+  if (ranks <= 1) return 1;
+  const auto n = static_cast<double>(ranks);
+  const double dense = 8 * (n - 1) / n;                         // bytes an element
+  const double entry = options.values == "bf16" ? 2 + 1 : 4 + 1;  // at such densities a gap fits a byte
+  return dense / (one_stage(options, ranks) ? entry * (n - 1) : 2 * entry * (n - 1) / n);
 }
 
 }  // namespace terse

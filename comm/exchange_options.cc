@@ -1,30 +1,88 @@
 #include "comm/exchange_options.h"
 
+#include <algorithm>
 #include <bit>
+#include <initializer_list>
+#include <string_view>
 
 namespace terse {
+namespace {
+
+// A key that was set although nothing reads it would promise something.
+class Owners {
+ public:
+  Owners(Keys& keys, const std::string& codec) : keys_(keys), codec_(codec) {}
+
+  void check(const char* key, bool set, std::initializer_list<std::string_view> codecs) {
+    if (!set || std::find(codecs.begin(), codecs.end(), codec_) != codecs.end()) return;
+    std::string names;
+    for (const std::string_view name : codecs) names += (names.empty() ? "" : ", ") + std::string(name);
+    keys_.problem(key, "has no effect with codec = \"" + codec_ + "\"; it belongs to " + names);
+  }
+
+ private:
+  Keys& keys_;
+  const std::string& codec_;
+};
+
+}  // namespace
 
 void ExchangeOptions::bind(Keys& keys) {
-  keys.choice("codec", codec, {"fp32", "bf16", "onebit"}, "how averages travel between ranks");
+  keys.choice("codec", codec, {"fp32", "bf16", "onebit", "bits", "topk", "lowrank"},
+              "how averages travel between ranks");
   keys.choice("dense", dense, {"fp32", "bf16"},
               "wire type of the phases that a compressed optimizer averages densely");
   keys.choice("scale", scale, {"l1", "rms"},
               "onebit: one scale is the mean of |x| (l1) or the root of the mean square (rms)");
-  keys.integer("block", block, 0, int64_t{1} << 30,
-               "onebit: elements a scale, a power of two from 64 on; 0 = a parameter");
-  keys.choice("residual", residual, {"fp32"}, "type of the error feedback");
+  keys.integer("block", block, -1, int64_t{1} << 30,
+               "onebit, bits: elements a scale, a power of two from 64 on; 0 = a parameter; -1 = "
+               "onebit a parameter, bits 512");
+  keys.integer("bits", bits, 1, 8, "bits: bits an element");
+  keys.choice("scaling", scaling, {"max_min", "norm"},
+              "bits: grid between smallest and largest element, or symmetric about 0");
+  keys.choice("rounding", rounding, {"nearest", "stochastic"}, "bits: how elements are rounded");
+  keys.number("density", density, 0, 1, "topk: part of the elements of a matrix that is sent");
+  keys.choice("sparse", sparse, {"auto", "gather", "scatter"},
+              "topk: everybody's choice to everybody (gather), or summed and chosen again by the "
+              "owner of each range (scatter); auto takes what sends less");
+  keys.choice("values", values, {"fp32", "bf16"}, "topk: type of the values sent");
+  keys.integer("rank", rank, 1, 1024, "lowrank: rank of each matrix");
+  keys.choice("feedback", feedback, {"classic", "ef21", "econtrol"}, "policy of the error feedback");
+  keys.number("eta", eta, 0, 1, "econtrol: strength of the accumulated error");
+  keys.choice("residual", residual, {"fp32", "bf16"}, "type of the error feedback");
+  keys.flag("hierarchy", hierarchy, "dense inside a node, compressed between nodes");
   keys.flag("backend_all_reduce", backend_all_reduce,
             "fp32: the backend's own all-reduce, whose rounding depends on backend and ranks");
   keys.number("timeout_s", timeout_s, 0.1, 86400, "deadline of every collective, seconds");
 }
 
 void ExchangeOptions::check(Keys& keys) const {
-  if (block != 0 && (block < 64 || !std::has_single_bit(static_cast<uint64_t>(block))))
+  const ExchangeOptions standard;
+  if (block > 0 && (block < 64 || !std::has_single_bit(static_cast<uint64_t>(block))))
     keys.problem("block", "must be 0 or a power of two from 64 on, e.g. 4096");
-  if (block != 0 && codec != "onebit")
-    keys.problem("block", "has no effect with codec = \"" + codec + "\"; it belongs to onebit");
-  if (backend_all_reduce && codec != "fp32")
-    keys.problem("backend_all_reduce", "works with codec = \"fp32\" only");
+  Owners owners(keys, codec);
+  owners.check("block", block != standard.block, {"onebit", "bits"});
+  owners.check("scale", scale != standard.scale, {"onebit"});
+  owners.check("bits", bits != standard.bits, {"bits"});
+  owners.check("scaling", scaling != standard.scaling, {"bits"});
+  owners.check("rounding", rounding != standard.rounding, {"bits"});
+  owners.check("density", density != standard.density, {"topk"});
+  owners.check("sparse", sparse != standard.sparse, {"topk"});
+  owners.check("values", values != standard.values, {"topk"});
+  owners.check("rank", rank != standard.rank, {"lowrank"});
+  owners.check("feedback", feedback != standard.feedback, {"onebit", "bits", "topk", "lowrank"});
+  owners.check("residual", residual != standard.residual, {"onebit", "bits", "topk"});
+  owners.check("hierarchy", hierarchy, {"onebit", "bits", "topk"});
+  owners.check("backend_all_reduce", backend_all_reduce, {"fp32"});
+  if (eta != standard.eta && feedback != "econtrol")
+    keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
+  if (feedback == "econtrol" && eta <= 0)
+    keys.problem("eta", "must be above 0; eta = 0 is feedback = \"ef21\"");
+  if (codec == "topk" && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");
+  if (codec == "bits" && scaling == "norm" && bits == 1)
+    keys.problem("bits", "1 bit and a norm is codec = \"onebit\"; bits needs 2 or more here");
+  if (residual == "bf16" && feedback != "classic")
+    keys.problem("residual", "bf16 goes with feedback = \"classic\" only");
 }
 
 }  // namespace terse

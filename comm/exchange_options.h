@@ -8,11 +8,23 @@
 namespace terse {
 
 struct ExchangeOptions {
-  std::string codec = "fp32";     // fp32 | bf16 | onebit
-  std::string dense = "fp32";     // wire type of dense phases under a compressed codec: fp32 | bf16
-  std::string scale = "rms";      // onebit: l1 | rms (comm/codec/onebit.h compares them)
-  int64_t block = 0;              // onebit: elements a scale; 0 = a segment
-  std::string residual = "fp32";  // type of the error feedback
+  std::string codec = "fp32";  // fp32 | bf16 | onebit | bits | topk | lowrank
+  std::string dense = "fp32";  // wire type of dense phases under a compressed codec: fp32 | bf16
+
+  std::string scale = "rms";  // onebit: l1 | rms (comm/codec/onebit.h compares them)
+  int64_t block = -1;         // onebit, bits: elements a scale; 0 = a segment; -1 = the codec's own
+  int64_t bits = 4;           // bits: 1 to 8
+  std::string scaling = "max_min";   // bits: max_min | norm
+  std::string rounding = "nearest";  // bits: nearest | stochastic
+  double density = 0.001;            // topk: part of each matrix that is sent
+  std::string sparse = "auto";       // topk: gather | scatter | auto (comm/make_exchange.h)
+  std::string values = "fp32";       // topk: fp32 | bf16
+  int64_t rank = 4;                  // lowrank
+
+  std::string feedback = "classic";  // classic | ef21 | econtrol (comm/error_control.h)
+  double eta = 0.1;                  // econtrol
+  std::string residual = "fp32";     // type of the error feedback: fp32 | bf16
+  bool hierarchy = false;            // dense inside a node, compressed between nodes
   bool backend_all_reduce = false;
   double timeout_s = 60;  // deadline of every collective; the Group's, kept here as a key
 

@@ -15,4 +15,30 @@ void check_bucket_tensor(const at::Tensor& tensor, int64_t size, const char* wha
               size);
 }
 
+void check_live_words(const at::Tensor& words, int64_t size, int64_t bucket) {
+  TERSE_CHECK(!words.defined() || (words.scalar_type() == at::kLong && words.is_contiguous() &&
+                                   words.numel() * 64 >= size),
+              "live mask of bucket {}", bucket);
+}
+
+void zero_dead(const at::Tensor& words, const at::Tensor& values) {
+  const int64_t* live = words.const_data_ptr<int64_t>();
+  auto* x = values.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < values.numel(); ++i) {
+    if (live[i / 64] == -1) {
+      i += 63 - i % 64;
+      continue;
+    }
+    if (((static_cast<uint64_t>(live[i / 64]) >> (i % 64)) & 1u) == 0) x[i] = 0.0f;
+  }
+}
+
+void check_cpu(at::Device device, const std::string& codec) {
+  if (!device.is_cpu())
+    fail(ExitCode::usage,
+         "[exchange] codec = \"{}\" averages CPU tensors only; use fp32 or bf16, or [train] device "
+         "= \"cpu\"",
+         codec);
+}
+
 }  // namespace terse

@@ -13,4 +13,13 @@ std::string bucket_tag(int64_t bucket);
 // A contiguous fp32 tensor of `size` elements; anything else is a bug of the caller.
 void check_bucket_tensor(const at::Tensor& tensor, int64_t size, const char* what);
 
+// An Exchange::set_live mask for `size` elements.
+void check_live_words(const at::Tensor& words, int64_t size, int64_t bucket);
+
+// Elements that the mask calls dead become 0. fp32 on the CPU.
+void zero_dead(const at::Tensor& words, const at::Tensor& values);
+
+// Error(usage) for another device: this codec's exchange has no kernels there.
+void check_cpu(at::Device device, const std::string& codec);
+
 }  // namespace terse

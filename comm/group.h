@@ -132,8 +132,8 @@ class Group {
   }
 
   // A group of some of these ranks (ascending, in this group's numbering). Every listed rank calls
-  // with the same list and name; a name is used once. Shares deadline and heartbeat; counts its own
-  // wire bytes.
+  // with the same list and name; a name is used once. Shares deadline and heartbeat; what it sends
+  // counts in this group's wire bytes as well.
   Group sub_group(std::span<const int> ranks, const std::string& name) const;
 
   WireBytes wire_bytes() const;  // since construction

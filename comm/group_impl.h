@@ -48,6 +48,7 @@ struct Group::Impl : std::enable_shared_from_this<Group::Impl> {
   std::vector<int> world_ranks = {0};
   at::Device device = at::kCPU;  // where small values travel
   std::shared_ptr<GroupConnection> connection;
+  std::shared_ptr<Impl> parent;               // of a sub-group
   c10::intrusive_ptr<c10d::Backend> backend;  // null at size 1
   std::atomic<int64_t> sequence{0};
   std::array<std::atomic<int64_t>, kKinds> sent{};
@@ -65,7 +66,10 @@ struct Group::Impl : std::enable_shared_from_this<Group::Impl> {
                    std::span<const int64_t> in_sizes, std::function<void()> finish = {});
   Pending issue_message(const char* op, int peer, const at::Tensor& tensor,
                         const std::function<WorkPtr()>& start);
-  void count(Kind kind, int64_t bytes) { sent[kind] += bytes; }
+  void count(Kind kind, int64_t bytes) {
+    sent[kind] += bytes;
+    if (parent) parent->count(kind, bytes);
+  }
 };
 
 struct Pending::State {

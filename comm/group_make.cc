@@ -135,6 +135,7 @@ Group Group::sub_group(std::span<const int> ranks, const std::string& name) cons
   sub->size = static_cast<int>(ranks.size());
   sub->name = name;
   sub->connection = impl_->connection;
+  sub->parent = impl_;
   sub->world_ranks.clear();
   for (const int r : ranks)
     sub->world_ranks.push_back(impl_->world_ranks.at(static_cast<size_t>(r)));

@@ -12,11 +12,23 @@ namespace terse {
 
 // The exchange of `options.codec`. Messages and answers live on `device`. An unknown codec is an
 // Error(usage) that names those that exist.
+//
+//   fp32, bf16     dense (comm/dense_exchange.h)
+//   onebit, bits   two-stage (comm/two_stage_exchange.h)
+//   topk           sparse = gather: one stage (comm/gather_exchange.h); scatter: two-stage. auto:
+//                  gather on 2 ranks, where both send the same and one loss is less than two;
+//                  scatter beyond, where gather sends N - 1 copies
+//   lowrank        comm/low_rank_exchange.h
+//
+// `ranks_per_node` counts with options.hierarchy (comm/hierarchical_exchange.h).
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
-                                        at::Device device = at::kCPU);
+                                        at::Device device = at::kCPU, int64_t ranks_per_node = 1);
 
 // The exchange of dense phases: options.codec itself if it is dense, else options.dense.
 std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
                                               at::Device device = at::kCPU);
+
+// The density of topk from which on it sends more bytes than a dense fp32 average would.
+double sparse_break_even(const ExchangeOptions& options, int64_t ranks);
 
 }  // namespace terse

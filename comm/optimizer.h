@@ -33,6 +33,8 @@ struct PhasePlan {
   Phase phase = Phase::dense;
   // A new epoch zeroes the residuals: what is compressed changed its meaning.
   int64_t residual_epoch = 0;
+  // What a codec that drops elements keeps in this phase (Exchange::set_density); 0: its own.
+  double density = 0;
   bool operator==(const PhasePlan&) const = default;
 };
 

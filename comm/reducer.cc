@@ -87,6 +87,7 @@ struct Reducer::Impl {
   void commit(const Tally& result);
   void skip(const StepResult& r);
   void tell_live();
+  void tell_density(double density);
 
   Group group;
   std::shared_ptr<Optimizer> optimizer;
@@ -114,10 +115,12 @@ void Reducer::Impl::agree_on_plan() {
     uint64_t hash;
     int64_t phase;
     int64_t epoch;
+    double density;
   };
   next = optimizer->next_plan(1);
   const auto all = group.all_gather_value(
-      Start{plan_hash, static_cast<int64_t>(next.phase), next.residual_epoch}, "bucket plan");
+      Start{plan_hash, static_cast<int64_t>(next.phase), next.residual_epoch, next.density},
+      "bucket plan");
   std::string others;
   for (size_t rank = 1; rank < all.size(); ++rank)
     if (all[rank].hash != all[0].hash) others += fmt::format(" {}", rank);
@@ -126,7 +129,7 @@ void Reducer::Impl::agree_on_plan() {
          "the bucket plan differs from rank 0's on rank(s){}; start all ranks with the same recipe "
          "and the same program",
          others);
-  next = {static_cast<Phase>(all[0].phase), all[0].epoch};
+  next = {static_cast<Phase>(all[0].phase), all[0].epoch, all[0].density};
 }
 
 void Reducer::Impl::run(ReducerItem item) {
@@ -139,6 +142,7 @@ void Reducer::Impl::run(ReducerItem item) {
     squares[b] = sum_of_squares(buffers[item.bucket].gradient);
     optimizer->message(context, item.bucket, m);
     if (e != nullptr) e->start(item.bucket, m);
+    if (e != nullptr && coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
   } else if (item.round < rounds) {
     e->advance(item.bucket, item.round);
   } else {
@@ -181,7 +185,8 @@ Ballot Reducer::Impl::ballot(double loss) const {
           .squares = total(squares),
           .loss = loss,
           .next_phase = static_cast<int64_t>(plan.phase),
-          .next_residual_epoch = plan.residual_epoch};
+          .next_residual_epoch = plan.residual_epoch,
+          .next_density = plan.density};
 }
 
 // Draws from votes and answers, the same on all ranks, whether the step counts.
@@ -209,6 +214,7 @@ void Reducer::Impl::commit(const Tally& result) {
   if (result.next.residual_epoch != context.plan.residual_epoch && compressed)
     compressed->reset_residuals();
   if (!(result.next == context.plan)) tell_live();
+  if (result.next.density != context.plan.density) tell_density(result.next.density);
   next = result.next;
   clip_norm = result.norm;
   skipped = 0;
@@ -222,6 +228,10 @@ void Reducer::Impl::skip(const StepResult& r) {
          "step {}: {} steps in a row had gradients that are not finite (last on rank {}); lower "
          "[optim] lr, or resume from an earlier checkpoint",
          context.step, skipped, r.bad_rank);
+}
+
+void Reducer::Impl::tell_density(double density) {
+  if (compressed && density > 0) compressed->set_density(density);
 }
 
 void Reducer::Impl::tell_live() {
@@ -239,6 +249,7 @@ Reducer::Reducer(Group group, std::vector<Parameter> parameters,
   impl_->agree_on_plan();
   impl_->dense->attach(plan());
   if (impl_->compressed) impl_->compressed->attach(plan());
+  impl_->tell_density(impl_->next.density);
 }
 
 Reducer::~Reducer() = default;
@@ -314,6 +325,7 @@ void Reducer::save(StateWriter& state) const {
   state.value(Scope::shared, "reducer/plan", plan().text());
   state.value(Scope::shared, "reducer/phase", static_cast<int64_t>(s.next.phase));
   state.value(Scope::shared, "reducer/residual_epoch", s.next.residual_epoch);
+  state.value(Scope::shared, "reducer/density", s.next.density);
   state.value(Scope::shared, "reducer/clip_norm", s.clip_norm);
   state.value(Scope::shared, "reducer/skipped", s.skipped);
   s.optimizer->save(state);
@@ -335,7 +347,9 @@ void Reducer::load(const StateReader& state) {
   if (phase < 0 || phase > static_cast<int64_t>(Phase::codec))
     fail(ExitCode::invalid_file, "the checkpoint's phase is {}", phase);
   s.next = {static_cast<Phase>(phase),
-            state.require_integer(Scope::shared, "reducer/residual_epoch")};
+            state.require_integer(Scope::shared, "reducer/residual_epoch"),
+            state.require_number(Scope::shared, "reducer/density")};
+  s.tell_density(s.next.density);
   s.clip_norm = state.require_number(Scope::shared, "reducer/clip_norm");
   s.skipped = state.require_integer(Scope::shared, "reducer/skipped");
   s.optimizer->load(state);

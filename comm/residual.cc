@@ -10,11 +10,12 @@
 
 namespace terse {
 
-void Residual::attach(const BucketPlan& plan, std::vector<Range> ranges, at::Device device) {
+void Residual::attach(const BucketPlan& plan, std::vector<Range> ranges, at::Device device,
+                      at::ScalarType type) {
   TERSE_CHECK(ranges.size() == plan.buckets.size(), "{} ranges", ranges.size());
   slots_.clear();
   parts_.clear();
-  const auto options = at::TensorOptions().dtype(at::kFloat).device(device);
+  const auto options = at::TensorOptions().dtype(type).device(device);
   for (size_t b = 0; b < ranges.size(); ++b) {
     const Range range = ranges[b];
     slots_.push_back(
@@ -25,8 +26,8 @@ void Residual::attach(const BucketPlan& plan, std::vector<Range> ranges, at::Dev
       if (begin < end)
         parts_.push_back({b,
                           segment.name,
-                          segment.size,
-                          {begin - segment.offset, end - segment.offset},
+                          {segment.begin + begin - segment.offset,
+                           segment.begin + end - segment.offset},
                           begin - range.begin});
     }
   }
@@ -58,17 +59,22 @@ void Residual::zero() {
 
 double Residual::squared_norm() const {
   double sum = 0;
-  for (const Slot& slot : slots_) sum += sum_of_squares(slot.current);
+  for (const Slot& slot : slots_) sum += sum_of_squares(slot.current.to(at::kFloat));
   return sum;
 }
 
 void Residual::save(StateWriter& state) const {
   for (const Part& part : parts_) {
-    auto host = std::make_shared<at::Tensor>(slots_[part.slot].current.cpu());
-    const float* data = host->const_data_ptr<float>() + part.offset;
+    auto host = std::make_shared<at::Tensor>(
+        slots_[part.slot].current.narrow(0, part.offset, part.inside.size()).cpu().to(at::kFloat));
+    const float* data = host->const_data_ptr<float>();
     const int64_t n = part.inside.size();
-    state.tensor(Scope::own, prefix_ + "/" + part.name, {DType::f32, {n}, bytes_of(data, n)});
+    const std::string name = prefix_ + "/" + part.name;
+    state.tensor(Scope::own, name, {DType::f32, {n}, bytes_of(data, n)});
     state.keep(host);
+    const auto begin = std::make_shared<int64_t>(part.inside.begin);
+    state.tensor(Scope::own, name + ".begin", {DType::i64, {1}, bytes_of(begin.get(), 1)});
+    state.keep(begin);
   }
 }
 
@@ -82,45 +88,38 @@ void Residual::load(const StateReader& state, int64_t ranks) {
       const TensorView saved =
           state.require(Scope::own, prefix_ + "/" + part.name, DType::f32, {n});
       std::memcpy(out, saved.data.data(), saved.data.size());
-    } else if (kind_ == Kind::worker) {
-      load_mean(state, part, out);
     } else {
-      load_slice(state, part, out);
+      load_mean(state, part, out);
     }
     slots_[part.slot].current.narrow(0, part.offset, n).copy_(host);
   }
 }
 
 void Residual::load_mean(const StateReader& state, const Part& part, float* out) const {
-  const int64_t n = part.size, ranks = state.saved_ranks();
-  std::vector<double> sum(static_cast<size_t>(n), 0.0);
-  for (int64_t rank = 0; rank < ranks; ++rank) {
-    const auto saved =
-        state.require(Scope::own, prefix_ + "/" + part.name, DType::f32, {n}, rank).as<float>();
-    for (size_t i = 0; i < sum.size(); ++i) sum[i] += static_cast<double>(saved[i]);
-  }
-  for (size_t i = 0; i < sum.size(); ++i)
-    out[i] = static_cast<float>(sum[i] / static_cast<double>(ranks));
-}
-
-void Residual::load_slice(const StateReader& state, const Part& part, float* out) const {
-  // Ranks own ascending chunks, so their parts of a parameter follow one another.
   const std::string name = prefix_ + "/" + part.name;
-  int64_t at = 0;
+  const auto n = static_cast<size_t>(part.inside.size());
+  std::vector<double> sum(n, 0.0);
+  std::vector<int64_t> keepers(n, 0);
   for (int64_t rank = 0; rank < state.saved_ranks(); ++rank) {
     const auto saved = state.tensor(Scope::own, name, rank);
-    if (!saved) continue;  // that rank's chunk had none of it
+    if (!saved) continue;  // that rank kept none of it
     const auto values = saved->as<float>();
-    const int64_t begin = std::max(at, part.inside.begin);
-    const int64_t end = std::min(at + static_cast<int64_t>(values.size()), part.inside.end);
-    if (begin < end)
-      std::copy_n(values.begin() + (begin - at), end - begin, out + (begin - part.inside.begin));
-    at += static_cast<int64_t>(values.size());
+    const int64_t first =
+        state.require(Scope::own, name + ".begin", DType::i64, {1}, rank).as<int64_t>()[0];
+    const int64_t begin = std::max(first, part.inside.begin);
+    const int64_t end = std::min(first + static_cast<int64_t>(values.size()), part.inside.end);
+    for (int64_t i = begin; i < end; ++i) {
+      sum[static_cast<size_t>(i - part.inside.begin)] +=
+          static_cast<double>(values[static_cast<size_t>(i - first)]);
+      ++keepers[static_cast<size_t>(i - part.inside.begin)];
+    }
   }
-  if (at != part.size)
-    fail(ExitCode::invalid_file,
-         "checkpoint: the ranks' parts of {} hold {} elements, the parameter has {}", name, at,
-         part.size);
+  for (size_t i = 0; i < n; ++i) {
+    if (keepers[i] == 0)
+      fail(ExitCode::invalid_file, "checkpoint: no rank kept element {} of {}",
+           part.inside.begin + static_cast<int64_t>(i), name);
+    out[i] = static_cast<float>(sum[i] / static_cast<double>(keepers[i]));
+  }
 }
 
 }  // namespace terse

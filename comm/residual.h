@@ -4,11 +4,12 @@
 // under way would leave. commit() swaps those that were written; rollback() forgets them. The
 // worker residual covers whole buckets, the server residual this rank's chunk of each.
 //
-// State: "PREFIX/NAME", fp32, Scope::own, one tensor per parameter (its part inside the range).
-// Loading on the same number of ranks is bitwise. On another number: every rank gets the mean over
-// the saved ranks of a worker residual, and its part of the concatenated server residual, so that
-// what future averages still owe is unchanged (comm/exchange.h).
-// Memory: 8 bytes an element covered. Not thread-safe.
+// State: "PREFIX/NAME", fp32, Scope::own, one tensor per parameter (its part inside the range), and
+// "PREFIX/NAME.begin", where in the parameter it begins. Loading on the same number of ranks is
+// bitwise. On another number: every element becomes the mean over the saved ranks that kept it (all
+// ranks for a worker's, one for a server's, one a node under hierarchy), so that what future
+// averages still owe is unchanged.
+// Memory: 8 bytes an element covered, 4 in bf16. Not thread-safe.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -23,12 +24,12 @@ namespace terse {
 
 class Residual {
  public:
-  enum class Kind { worker, server };
+  explicit Residual(std::string prefix) : prefix_(std::move(prefix)) {}
 
-  Residual(Kind kind, std::string prefix) : kind_(kind), prefix_(std::move(prefix)) {}
-
-  // ranges[b]: the elements of bucket b that this rank keeps; starts at zero.
-  void attach(const BucketPlan& plan, std::vector<Range> ranges, at::Device device);
+  // ranges[b]: the elements of bucket b that this rank keeps; starts at zero. `type`: fp32 or bf16;
+  // a checkpoint holds fp32 in either case.
+  void attach(const BucketPlan& plan, std::vector<Range> ranges, at::Device device,
+              at::ScalarType type = at::kFloat);
 
   const at::Tensor& current(int64_t bucket) const;
   // To be filled completely; counts from commit() on.
@@ -54,15 +55,12 @@ class Residual {
   struct Part {
     size_t slot = 0;
     std::string name;
-    int64_t size = 0;    // of the whole parameter
     Range inside;        // of the parameter
     int64_t offset = 0;  // of `inside` in the slot's buffers
   };
 
   void load_mean(const StateReader& state, const Part& part, float* out) const;
-  void load_slice(const StateReader& state, const Part& part, float* out) const;
 
-  Kind kind_;
   std::string prefix_;
   std::vector<Slot> slots_;
   std::vector<Part> parts_;

@@ -3,48 +3,16 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "comm/exchange_tensors.h"
+#include "comm/mail.h"
 
 namespace terse {
-namespace {
-
-// Messages of one bucket back to back in one tensor, as the Group's collectives want them.
-struct Mail {
-  at::Tensor bytes;
-  std::vector<int64_t> sizes;
-  std::vector<std::span<std::byte>> messages;
-
-  void allocate(std::vector<int64_t> message_sizes, at::Device device) {
-    sizes = std::move(message_sizes);
-    int64_t total = 0;
-    for (const int64_t size : sizes) total += size;
-    bytes = at::empty({total}, at::TensorOptions().dtype(at::kByte).device(device));
-    auto* at = static_cast<std::byte*>(bytes.mutable_data_ptr());
-    for (const int64_t size : sizes) {
-      messages.emplace_back(at, static_cast<size_t>(size));
-      at += size;
-    }
-  }
-  std::vector<std::span<const std::byte>> views() const {
-    return {messages.begin(), messages.end()};
-  }
-};
-
-std::vector<MessageTag> tags_of_all(int64_t bucket, int64_t ranks, uint8_t stage) {
-  std::vector<MessageTag> tags;
-  for (int64_t rank = 0; rank < ranks; ++rank)
-    tags.push_back({.bucket = static_cast<uint32_t>(bucket),
-                    .sender = static_cast<uint32_t>(rank),
-                    .step = 0,
-                    .stage = stage});
-  return tags;
-}
-
-}  // namespace
 
 struct TwoStageExchange::Slot {
+  int64_t index = 0;
   int64_t size = 0;
   uint64_t step = 0;
   std::vector<Range> chunks;
@@ -54,7 +22,7 @@ struct TwoStageExchange::Slot {
   Mail own, gathered;                               // stage 1
   std::vector<MessageTag> worker_tags, server_tags;
   std::vector<int64_t> used;
-  std::vector<std::span<const std::byte>> inbox_views, gathered_views;
+  Lengths chunk_lengths, answer_lengths;
   at::Tensor mean;
   at::Tensor live;
   Pending pending;
@@ -65,17 +33,14 @@ struct TwoStageExchange::Slot {
   }
 };
 
-TwoStageExchange::TwoStageExchange(Group group, std::unique_ptr<Codec> codec, at::Device device)
+TwoStageExchange::TwoStageExchange(Group group, std::unique_ptr<Codec> codec,
+                                   const FeedbackOptions& feedback, at::Device device)
     : group_(std::move(group)),
       codec_(std::move(codec)),
       device_(device),
-      worker_(Residual::Kind::worker, "exchange/residual"),
-      server_(Residual::Kind::server, "exchange/server_residual") {
-  if (!device.is_cpu())
-    fail(ExitCode::usage,
-         "[exchange] codec = \"{}\" averages CPU tensors only; use fp32 or bf16, or [train] device "
-         "= \"cpu\"",
-         codec_->name());
+      worker_(feedback, "exchange/residual"),
+      server_("exchange/server_residual") {
+  check_cpu(device, codec_->name());
 }
 
 TwoStageExchange::~TwoStageExchange() = default;
@@ -85,38 +50,39 @@ std::string TwoStageExchange::name() const {
 }
 
 void TwoStageExchange::attach(const BucketPlan& plan) {
+  plan_ = plan;
   slots_.clear();
-  std::vector<Range> whole, own;
+  std::vector<Range> own;
   for (const Bucket& bucket : plan.buckets) {
-    slots_.push_back(make_slot(bucket));
-    whole.push_back({0, bucket.size});
+    slots_.push_back(make_slot(bucket, {}));
     own.push_back(slots_.back()->chunks[static_cast<size_t>(group_.rank())]);
+    fixed_size_ = slots_.back()->worker->fixed_size();
   }
-  worker_.attach(plan, std::move(whole), device_);
+  worker_.attach(plan, device_);
   server_.attach(plan, std::move(own), device_);
 }
 
-std::unique_ptr<TwoStageExchange::Slot> TwoStageExchange::make_slot(const Bucket& bucket) const {
+std::unique_ptr<TwoStageExchange::Slot> TwoStageExchange::make_slot(
+    const Bucket& bucket, std::span<const double> parameters) const {
   const int64_t ranks = group_.size(), rank = group_.rank();
   auto slot = std::make_unique<Slot>();
+  slot->index = bucket.index;
   slot->size = bucket.size;
   for (int64_t j = 0; j < ranks; ++j) slot->chunks.push_back(chunk_of(bucket.size, ranks, j));
-  slot->worker = codec_->bind(bucket, slot->chunks);
-  TERSE_CHECK(slot->worker->fixed_size(), "{} has messages of variable size", codec_->name());
+  slot->worker = codec_->bind(bucket, slot->chunks, parameters);
   std::vector<int64_t> out, in, back;
   for (int64_t j = 0; j < ranks; ++j) {
     const Range chunk = slot->chunks[static_cast<size_t>(j)];
-    slot->server.push_back(codec_->bind(slice_bucket(bucket, chunk), {Range{0, chunk.size()}}));
+    slot->server.push_back(codec_->bind(slice_bucket(bucket, chunk), {Range{0, chunk.size()}},
+                                        slice_parameters(bucket, chunk, parameters)));
     out.push_back(slot->worker->bytes(j));
     in.push_back(slot->worker->bytes(rank));
     back.push_back(slot->server.back()->bytes(0));
   }
-  slot->own.allocate({back[static_cast<size_t>(rank)]}, device_);
-  slot->outbox.allocate(std::move(out), device_);
-  slot->inbox.allocate(std::move(in), device_);
-  slot->gathered.allocate(std::move(back), device_);
-  slot->inbox_views = slot->inbox.views();
-  slot->gathered_views = slot->gathered.views();
+  slot->own = Mail({back[static_cast<size_t>(rank)]}, device_);
+  slot->outbox = Mail(std::move(out), device_);
+  slot->inbox = Mail(std::move(in), device_);
+  slot->gathered = Mail(std::move(back), device_);
   slot->worker_tags = tags_of_all(bucket.index, ranks, 0);
   slot->server_tags = tags_of_all(bucket.index, ranks, 1);
   slot->used.resize(static_cast<size_t>(ranks));
@@ -125,71 +91,114 @@ std::unique_ptr<TwoStageExchange::Slot> TwoStageExchange::make_slot(const Bucket
   return slot;
 }
 
+void TwoStageExchange::set_parameters(int64_t bucket, std::span<const double> parameters) {
+  Slot& old = slot(bucket);
+  auto made = make_slot(plan_.buckets.at(static_cast<size_t>(bucket)), parameters);
+  made->step = old.step;
+  made->live = old.live;
+  slots_[static_cast<size_t>(bucket)] = std::move(made);
+}
+
+void TwoStageExchange::set_density(double density) {
+  for (const Bucket& bucket : plan_.buckets)
+    set_parameters(bucket.index, codec_->densities(bucket, density));
+}
+
 void TwoStageExchange::start(int64_t bucket, const at::Tensor& message) {
-  Slot& slot = *slots_.at(static_cast<size_t>(bucket));
-  check_bucket_tensor(message, slot.size, "message");
-  ++slot.step;
-  for (auto& tag : slot.worker_tags) tag.step = slot.step;
-  for (auto& tag : slot.server_tags) tag.step = slot.step;
+  Slot& s = slot(bucket);
+  check_bucket_tensor(message, s.size, "message");
+  ++s.step;
+  for (auto& tag : s.worker_tags) tag.step = s.step;
+  for (auto& tag : s.server_tags) tag.step = s.step;
+  const ErrorControl::Input kept = worker_.begin(bucket);
+  if (observer_) observer_(bucket, message, kept.residual);
   const EncodeInput input{.message = message.const_data_ptr<float>(),
-                          .residual = worker_.current(bucket).const_data_ptr<float>(),
-                          .shadow = worker_.shadow(bucket).mutable_data_ptr<float>(),
-                          .live = slot.live_words(0)};
-  slot.worker->encode(slot.worker_tags[static_cast<size_t>(group_.rank())], input,
-                      slot.outbox.messages, slot.used);
+                          .residual = kept.residual.const_data_ptr<float>(),
+                          .shadow = kept.left.mutable_data_ptr<float>(),
+                          .live = s.live_words(0)};
+  s.worker->encode(s.worker_tags[static_cast<size_t>(group_.rank())], input, s.outbox.rooms(),
+                   s.used);
+  worker_.encoded(bucket, message);
   ++encodes_;
-  slot.pending = group_.all_to_all(slot.inbox.bytes, slot.outbox.bytes, slot.inbox.sizes,
-                                   slot.outbox.sizes, bucket_tag(bucket));
+  s.outbox.pack(s.used);
+  if (fixed_size_)
+    send_chunks(s);
+  else
+    s.pending = s.chunk_lengths.all_to_all(group_, s.used, bucket_tag(bucket));
+}
+
+void TwoStageExchange::send_chunks(Slot& s) {
+  if (!fixed_size_) s.inbox.expect(s.chunk_lengths.received());
+  s.pending = group_.all_to_all(s.inbox.bytes(), s.outbox.bytes(), s.inbox.sizes(),
+                                s.outbox.sizes(), bucket_tag(s.index));
+}
+
+void TwoStageExchange::average_own_chunk(Slot& s) {
+  const auto own = static_cast<size_t>(group_.rank());
+  s.worker->decode_sum(group_.rank(), s.worker_tags, s.inbox.messages(),
+                       1.0f / static_cast<float>(group_.size()), s.live_words(0),
+                       s.mean.mutable_data_ptr<float>());
+  const EncodeInput input{.message = s.mean.const_data_ptr<float>(),
+                          .residual = server_.current(s.index).const_data_ptr<float>(),
+                          .shadow = server_.shadow(s.index).mutable_data_ptr<float>(),
+                          .live = s.live_words(s.chunks[own].begin)};
+  const std::span<int64_t> used = std::span(s.used).first(1);
+  s.server[own]->encode(s.server_tags[own], input, s.own.rooms(), used);
+  s.own.pack(used);
+  if (fixed_size_)
+    send_average(s);
+  else
+    s.pending = s.answer_lengths.all_gather(group_, s.used[0], bucket_tag(s.index));
+}
+
+void TwoStageExchange::send_average(Slot& s) {
+  if (!fixed_size_) s.gathered.expect(s.answer_lengths.received());
+  s.pending = group_.all_gather_v(s.gathered.bytes(), s.own.bytes(), s.gathered.sizes(),
+                                  bucket_tag(s.index));
 }
 
 void TwoStageExchange::advance(int64_t bucket, int round) {
-  TERSE_CHECK(round == 1, "round {}", round);
-  Slot& slot = *slots_.at(static_cast<size_t>(bucket));
-  const int rank = group_.rank();
-  const auto own = static_cast<size_t>(rank);
-  slot.pending.wait();
-  slot.worker->decode_sum(rank, slot.worker_tags, slot.inbox_views,
-                          1.0f / static_cast<float>(group_.size()), slot.live_words(0),
-                          slot.mean.mutable_data_ptr<float>());
-  const EncodeInput input{.message = slot.mean.const_data_ptr<float>(),
-                          .residual = server_.current(bucket).const_data_ptr<float>(),
-                          .shadow = server_.shadow(bucket).mutable_data_ptr<float>(),
-                          .live = slot.live_words(slot.chunks[own].begin)};
-  slot.server[own]->encode(slot.server_tags[own], input, slot.own.messages,
-                           std::span(slot.used).first(1));
-  slot.pending = group_.all_gather_v(slot.gathered.bytes, slot.own.bytes, slot.gathered.sizes,
-                                     bucket_tag(bucket));
+  TERSE_CHECK(round > 0 && round < rounds(), "round {}", round);
+  Slot& s = slot(bucket);
+  s.pending.wait();
+  if (fixed_size_ || round == 2)
+    average_own_chunk(s);
+  else if (round == 1)
+    send_chunks(s);
+  else
+    send_average(s);
 }
 
 void TwoStageExchange::finish(int64_t bucket, at::Tensor answer) {
-  Slot& slot = *slots_.at(static_cast<size_t>(bucket));
-  check_bucket_tensor(answer, slot.size, "answer");
-  slot.pending.wait();
-  slot.pending = Pending();
+  Slot& s = slot(bucket);
+  check_bucket_tensor(answer, s.size, "answer");
+  s.pending.wait();
+  s.pending = Pending();
   float* out = answer.mutable_data_ptr<float>();
-  for (size_t j = 0; j < slot.chunks.size(); ++j) {
-    const int64_t first = slot.chunks[j].begin;
-    slot.server[j]->decode_sum(0, std::span(slot.server_tags).subspan(j, 1),
-                               std::span(slot.gathered_views).subspan(j, 1), 1.0f,
-                               slot.live_words(first), out + first);
+  for (size_t j = 0; j < s.chunks.size(); ++j) {
+    const int64_t first = s.chunks[j].begin;
+    s.server[j]->decode_sum(0, std::span(s.server_tags).subspan(j, 1),
+                            std::span(s.gathered.messages()).subspan(j, 1), 1.0f,
+                            s.live_words(first), out + first);
   }
+  worker_.answered(bucket, answer);
 }
 
 void TwoStageExchange::set_live(int64_t bucket, const at::Tensor& words) {
-  Slot& slot = *slots_.at(static_cast<size_t>(bucket));
-  TERSE_CHECK(!words.defined() || (words.scalar_type() == at::kLong && words.is_contiguous() &&
-                                   words.numel() * 64 >= slot.size),
-              "live mask of bucket {}", bucket);
-  slot.live = words;
+  check_live_words(words, slot(bucket).size, bucket);
+  slot(bucket).live = words;
+}
+
+std::span<const int64_t> TwoStageExchange::selected(int64_t bucket) const {
+  return slot(bucket).worker->selected();
 }
 
 int64_t TwoStageExchange::wire_bytes(int64_t bucket) const {
-  const Slot& slot = *slots_.at(static_cast<size_t>(bucket));
-  const auto own = static_cast<size_t>(group_.rank());
-  int64_t bytes = slot.own.sizes[0] * (group_.size() - 1);
-  for (size_t j = 0; j < slot.outbox.sizes.size(); ++j)
-    if (j != own) bytes += slot.outbox.sizes[j];
-  return bytes;
+  const Slot& s = slot(bucket);
+  const int64_t others = group_.size() - 1;
+  const int64_t lengths = fixed_size_ ? 0 : 2 * others * Lengths::kBytes;
+  return s.outbox.total() - s.outbox.sizes()[static_cast<size_t>(group_.rank())] +
+         s.own.total() * others + lengths;
 }
 
 void TwoStageExchange::commit() {

@@ -7,6 +7,12 @@
 //           e_s' = y - p; p goes to everybody                                    (all-gather)
 //   answer: all ranks decode the same p, their own included.
 //
+// A codec whose messages vary in length (top-k) announces the lengths first, in a round of its own
+// before each of the two; its owner selects again, which makes this a sparse reduce-scatter: what a
+// rank sends does not grow with the number of ranks.
+// The worker's side is an ErrorControl and may be EF21 or EControl (comm/error_control.h); shown is
+// the classic policy. The owner's side is always classic.
+//
 // What is sent plus what is kept equals what came in: sum of answers + mean e_w + e_s = sum of mean
 // messages, up to fp32 rounding. At size 1 codec and residuals run all the same and nothing is
 // sent. Messages carry headers (docs/protocol.md); a wrong one is an Error(disagree).
@@ -16,6 +22,7 @@
 #include <vector>
 
 #include "comm/codec/codec.h"
+#include "comm/error_control.h"
 #include "comm/exchange.h"
 #include "comm/group.h"
 #include "comm/residual.h"
@@ -24,18 +31,22 @@ namespace terse {
 
 class TwoStageExchange final : public Exchange {
  public:
-  // The codec must have messages of fixed size. Error(usage) for another device than the CPU.
-  TwoStageExchange(Group group, std::unique_ptr<Codec> codec, at::Device device = at::kCPU);
+  // Error(usage) for another device than the CPU.
+  TwoStageExchange(Group group, std::unique_ptr<Codec> codec, const FeedbackOptions& feedback = {},
+                   at::Device device = at::kCPU);
   ~TwoStageExchange() override;
 
   std::string name() const override;
   void attach(const BucketPlan& plan) override;
-  int rounds() const override { return 2; }
+  void set_parameters(int64_t bucket, std::span<const double> parameters) override;
+  void set_density(double density) override;
+  int rounds() const override { return fixed_size_ ? 2 : 4; }
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;
   void finish(int64_t bucket, at::Tensor answer) override;
   void set_live(int64_t bucket, const at::Tensor& words) override;
 
+  std::span<const int64_t> selected(int64_t bucket) const override;
   int64_t wire_bytes(int64_t bucket) const override;
   int64_t encodes() const override { return encodes_; }
 
@@ -49,18 +60,24 @@ class TwoStageExchange final : public Exchange {
 
   // For tests and `terse lab`: the committed residuals of a bucket; e_w whole, e_s this rank's
   // chunk.
-  at::Tensor worker_residual(int64_t bucket) const { return worker_.current(bucket); }
+  at::Tensor worker_residual(int64_t bucket) const { return worker_.residual(bucket); }
   at::Tensor server_residual(int64_t bucket) const { return server_.current(bucket); }
 
  private:
   struct Slot;
-  std::unique_ptr<Slot> make_slot(const Bucket& bucket) const;
+  Slot& slot(int64_t bucket) const { return *slots_.at(static_cast<size_t>(bucket)); }
+  std::unique_ptr<Slot> make_slot(const Bucket& bucket, std::span<const double> parameters) const;
+  void send_chunks(Slot& slot);
+  void average_own_chunk(Slot& slot);
+  void send_average(Slot& slot);
 
   Group group_;
   std::unique_ptr<Codec> codec_;
   at::Device device_;
+  BucketPlan plan_;
   std::vector<std::unique_ptr<Slot>> slots_;
-  Residual worker_;
+  bool fixed_size_ = true;
+  ErrorControl worker_;
   Residual server_;
   int64_t encodes_ = 0;
 };

@@ -43,7 +43,8 @@ Tally tally(std::span<const Ballot> ballots) {
   const auto ranks = static_cast<double>(ballots.size());
   result.loss /= ranks;
   result.norm = std::sqrt(squares / ranks);
-  result.next = {static_cast<Phase>(ballots[0].next_phase), ballots[0].next_residual_epoch};
+  result.next = {static_cast<Phase>(ballots[0].next_phase), ballots[0].next_residual_epoch,
+                 ballots[0].next_density};
   return result;
 }
 

@@ -23,6 +23,7 @@ struct Ballot {
   double loss = 0;
   int64_t next_phase = 0;  // rank 0's counts
   int64_t next_residual_epoch = 0;
+  double next_density = 0;
 };
 
 struct Tally {
@@ -36,7 +37,7 @@ struct Tally {
 // clip coefficient differ from rank 0's, with both values.
 Tally tally(std::span<const Ballot> ballots);
 
-// Collective; 72 bytes a rank.
+// Collective; 80 bytes a rank.
 Tally vote(Group& group, const Ballot& own);
 
 }  // namespace terse

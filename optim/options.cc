@@ -2,16 +2,18 @@
 
 #include "base/error.h"
 #include "optim/adamw.h"
+#include "optim/dgc.h"
 #include "optim/onebit_adam.h"
 
 namespace terse {
 
 void OptimOptions::bind(Keys& keys) {
-  keys.choice("name", name, {"adamw", "onebit_adam"}, "optimizer");
+  keys.choice("name", name, {"adamw", "onebit_adam", "sgd", "dgc"}, "optimizer");
   keys.number("lr", lr, 0, 1e3, "peak learning rate");
   keys.numbers("betas", betas, "decay of the first and second moment");
   keys.number("eps", eps, 0, 1, "added to the root of the second moment");
-  keys.number("weight_decay", weight_decay, 0, 1e3, "decoupled weight decay, matrices only");
+  keys.number("weight_decay", weight_decay, 0, 1e3,
+              "matrices only; decoupled, for sgd and dgc added to the gradient");
   keys.choice("schedule", schedule, {"cosine", "onecycle", "constant"},
               "learning rate over the steps");
   keys.integer("warmup", warmup, -1, int64_t{1} << 40,
@@ -21,6 +23,11 @@ void OptimOptions::bind(Keys& keys) {
                "onebit_adam: dense steps before compression begins; 0 = when the variance settles");
   keys.number("variance_floor", variance_floor, 0, 1,
               "onebit_adam: least root of the variance, as a part of its segment's");
+  keys.number("momentum", momentum, 0, 1, "sgd, dgc: decay of the velocity");
+  keys.flag("nesterov", nesterov, "sgd, dgc: Nesterov's momentum");
+  keys.integer("ramp", ramp, -1, int64_t{1} << 40,
+               "dgc: steps over which the density falls to [exchange] density; -1 = as many as "
+               "warmup");
 }
 
 void OptimOptions::check(Keys& keys) const {
@@ -32,15 +39,22 @@ void OptimOptions::check(Keys& keys) const {
 }
 
 std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t total_steps,
-                                          bool lossy_codec) {
+                                          const Compression& compression) {
   if (options.name == "adamw")
     return std::make_shared<AdamW>(AdamOptions::from(options),
-                                   lossy_codec ? Phase::codec : Phase::dense);
+                                   compression.lossy ? Phase::codec : Phase::dense);
   if (options.name == "onebit_adam") {
     const FreezeRule rule = FreezeRule::from(options, total_steps);
     return std::make_shared<OnebitAdam>(AdamOptions::from(options), rule, options.variance_floor);
   }
-  fail(ExitCode::usage, "[optim] name = '{}': there are adamw and onebit_adam", options.name);
+  if (options.name == "sgd" || options.name == "dgc") {
+    const SgdOptions sgd{options.momentum, options.nesterov, options.weight_decay};
+    const int64_t ramp = options.ramp >= 0 ? options.ramp : options.warmup_steps(total_steps);
+    const DensitySchedule schedule{compression.density, ramp, compression.sparse_below};
+    return std::make_shared<Dgc>(sgd, schedule, options.name == "dgc", compression.ranks);
+  }
+  fail(ExitCode::usage, "[optim] name = '{}': there are adamw, onebit_adam, sgd and dgc",
+       options.name);
 }
 
 }  // namespace terse

@@ -11,7 +11,7 @@
 namespace terse {
 
 struct OptimOptions {
-  std::string name = "adamw";  // adamw | onebit_adam
+  std::string name = "adamw";  // adamw | onebit_adam | sgd | dgc
   double lr = 1e-3;            // the schedule's peak
   std::vector<double> betas{0.9, 0.95};
   double eps = 1e-8;
@@ -21,6 +21,9 @@ struct OptimOptions {
   double min_lr = 0.1;              // last learning rate, as a part of lr
   int64_t freeze = 0;               // 1-bit Adam: dense steps before compression; 0 = automatic
   double variance_floor = 0.1;      // 1-bit Adam: optim/onebit_adam.h
+  double momentum = 0.9;            // sgd, dgc
+  bool nesterov = false;            // sgd, dgc
+  int64_t ramp = -1;                // dgc: steps of falling density; -1 = as many as warmup
 
   double beta1() const { return betas[0]; }
   double beta2() const { return betas[1]; }
@@ -31,9 +34,16 @@ struct OptimOptions {
   void check(Keys& keys) const;
 };
 
-// `total_steps` bounds the automatic freeze. `lossy_codec`: [exchange] codec loses information, so
-// AdamW's gradients go through it too, with error feedback.
+// What the optimizer should know of the exchange that will carry its messages.
+struct Compression {
+  bool lossy = false;       // AdamW's gradients then go through the codec too, with error feedback
+  int64_t ranks = 1;
+  double density = 0.001;   // of a codec that drops elements
+  double sparse_below = 1;  // optim/density_schedule.h
+};
+
+// `total_steps` bounds the automatic freeze and gives automatic ramps their length.
 std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t total_steps,
-                                          bool lossy_codec);
+                                          const Compression& compression);
 
 }  // namespace terse

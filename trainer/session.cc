@@ -37,7 +37,8 @@ BatcherOptions batcher_options(const Recipe& recipe, const Group& group, int64_t
           group.size()};
 }
 
-Reducer make_reducer(const Recipe& recipe, const Group& group, Llama& model, at::Device device) {
+Reducer make_reducer(const Recipe& recipe, const Group& group, Llama& model, at::Device device,
+                     int64_t ranks_per_node) {
   ReducerOptions options;
   options.clip = recipe.train.clip;
   options.clip_exact = recipe.train.clip_exact;
@@ -45,9 +46,13 @@ Reducer make_reducer(const Recipe& recipe, const Group& group, Llama& model, at:
   const bool lossy = recipe.exchange.compressed();
   return {group,
           model.parameters(),
-          make_optimizer(recipe.optim, recipe.train.steps, lossy),
+          make_optimizer(recipe.optim, recipe.train.steps,
+                         {.lossy = lossy,
+                          .ranks = group.size(),
+                          .density = recipe.exchange.density,
+                          .sparse_below = sparse_break_even(recipe.exchange, group.size())}),
           make_dense_exchange(group, recipe.exchange, device),
-          lossy ? make_exchange(group, recipe.exchange, device) : nullptr,
+          lossy ? make_exchange(group, recipe.exchange, device, ranks_per_node) : nullptr,
           options};
 }
 
@@ -75,7 +80,7 @@ ComputeOptions compute_options(const TrainOptions& options, int local_rank) {
 }
 
 Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::Device device,
-                 int restart)
+                 int restart, int64_t ranks_per_node)
     : recipe_(recipe),
       group_(group),
       faults_(group.rank(), restart),
@@ -91,7 +96,7 @@ Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::D
           }(),
           static_cast<uint64_t>(recipe.train.seed)),
       batcher_(train_, batcher_options(recipe, group, data.begin)),
-      reducer_(make_reducer(recipe, group, model_, device)) {
+      reducer_(make_reducer(recipe, group, model_, device, ranks_per_node)) {
   model_.refresh();
 }
 

@@ -39,7 +39,8 @@ class Session {
  public:
   // Builds model, optimizer and exchange, and connects the gradients to the group. `restart`: how
   // often the launcher restarted this job (trainer/faults.h).
-  Session(const Recipe& recipe, Group group, const DataFiles& data, at::Device device, int restart);
+  Session(const Recipe& recipe, Group group, const DataFiles& data, at::Device device, int restart,
+          int64_t ranks_per_node);
 
   int64_t step() const { return step_; }  // steps taken so far, skipped ones included
   Llama& model() { return model_; }

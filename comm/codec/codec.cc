@@ -14,6 +14,12 @@ void Codec::refuse(std::span<const double> parameters) const {
          name(), parameters.size());
 }
 
+std::vector<double> Codec::densities(const Bucket&, double density) const {
+  fail(ExitCode::usage,
+       "codec {} drops no elements, so a density of {} means nothing to it; choose topk", name(),
+       density);
+}
+
 Bucket slice_bucket(const Bucket& bucket, Range range) {
   Bucket slice{.index = bucket.index, .size = range.size(), .segments = {}};
   for (const Segment& segment : bucket.segments) {
@@ -25,9 +31,23 @@ Bucket slice_bucket(const Bucket& bucket, Range range) {
     cut.size = end - begin;
     cut.rows = 1;  // a cut has no shape of its own
     cut.columns = cut.size;
+    cut.part_of_matrix = segment.matrix();
+    cut.begin = segment.begin + begin - segment.offset;
     slice.segments.push_back(std::move(cut));
   }
   return slice;
+}
+
+std::vector<double> slice_parameters(const Bucket& bucket, Range range,
+                                     std::span<const double> parameters) {
+  std::vector<double> cut;
+  for (size_t s = 0; s < parameters.size(); ++s) {
+    const Segment& segment = bucket.segments.at(s);
+    if (std::max(segment.offset, range.begin) <
+        std::min(segment.offset + segment.size, range.end))
+      cut.push_back(parameters[s]);
+  }
+  return cut;
 }
 
 }  // namespace terse

@@ -88,6 +88,8 @@ class Codec {
   // segments, one is out of range, or the codec has no parameter.
   virtual std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts,
                                            std::span<const double> parameters = {}) const = 0;
+  // The parameters of a density as bind() takes them. Error(usage) unless the codec drops elements.
+  virtual std::vector<double> densities(const Bucket& bucket, double density) const;
 
  protected:
   // For codecs without a parameter.
@@ -97,5 +99,8 @@ class Codec {
 // The part [range) of a bucket as a bucket of its own: segments are cut, offsets count from its
 // beginning. Empty pieces are left out.
 Bucket slice_bucket(const Bucket& bucket, Range range);
+// The parameters of the slice's segments; empty for empty.
+std::vector<double> slice_parameters(const Bucket& bucket, Range range,
+                                     std::span<const double> parameters);
 
 }  // namespace terse

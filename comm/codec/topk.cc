@@ -229,6 +229,11 @@ class TopKCodec final : public Codec {
              bucket.segments[s].name);
     return std::make_unique<BoundTopK>(bucket, std::move(parts), options_, densities);
   }
+  std::vector<double> densities(const Bucket& bucket, double density) const override {
+    TopKOptions options = options_;
+    options.density = density;
+    return topk_densities(bucket, options);
+  }
 
  private:
   TopKOptions options_;
@@ -248,7 +253,7 @@ std::unique_ptr<Codec> make_topk_codec(const TopKOptions& options) {
 std::vector<double> topk_densities(const Bucket& bucket, const TopKOptions& options) {
   std::vector<double> densities;
   for (const Segment& segment : bucket.segments)
-    densities.push_back(segment.rows <= 1 || segment.size < options.dense_below ? 1
+    densities.push_back(!segment.matrix() || segment.size < options.dense_below ? 1
                                                                                 : options.density);
   return densities;
 }

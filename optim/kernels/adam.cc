@@ -1,23 +1,14 @@
 #include "optim/kernels/adam.h"
 
-#include <bit>
 #include <cmath>
+
+#include "optim/kernels/round_bf16.h"
 
 namespace terse::TERSE_ISA {
 namespace {
 
 // Small enough that the bf16 copy finds the new weights in the first cache.
 constexpr int64_t kStrip = 1024;
-
-// Rounds to nearest even; NaN stays NaN.
-void round_bf16(const float* p, uint16_t* out, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    const uint32_t bits = std::bit_cast<uint32_t>(p[i]);
-    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
-    const bool nan = (bits & 0x7fffffffu) > 0x7f800000u;
-    out[i] = static_cast<uint16_t>(nan ? (bits >> 16) | 0x40u : rounded);
-  }
-}
 
 void adamw_strip(const AdamStep s, float* __restrict__ p, float* __restrict__ m,
                  float* __restrict__ v, const float* __restrict__ gradient, int64_t count) {

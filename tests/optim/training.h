@@ -52,7 +52,12 @@ class Training {
     w2_ = parameter("w2", {1, 48}, true);
     reducer.bucket_bytes = 2048 * 4;
     reducer_ = std::make_unique<Reducer>(
-        group, parameters_, make_optimizer(optim, 1000, exchange.compressed()),
+        group, parameters_, 
+        make_optimizer(optim, 1000,
+                       {.lossy = exchange.compressed(),
+                        .ranks = group.size(),
+                        .density = exchange.density,
+                        .sparse_below = sparse_break_even(exchange, group.size())}),
         make_dense_exchange(group, exchange),
         exchange.compressed() ? make_exchange(group, exchange) : nullptr, reducer);
   }

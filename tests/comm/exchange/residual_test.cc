@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "comm/codec/codec.h"
 #include "tests/comm/exchange/ranks.h"
 
 namespace terse::testing {
@@ -40,15 +41,16 @@ std::vector<Range> chunks_of_rank(int64_t ranks, int64_t rank) {
 }
 
 // A residual of N ranks filled with values that name rank and element, saved.
-SavedRanks saved(Residual::Kind kind, int64_t ranks) {
+enum class Kind { worker, server };
+SavedRanks saved(Kind kind, int64_t ranks) {
   SavedRanks all(ranks);
   for (int64_t rank = 0; rank < ranks; ++rank) {
-    const auto ranges = kind == Residual::Kind::worker ? whole() : chunks_of_rank(ranks, rank);
-    Residual residual(kind, "r");
+    const auto ranges = kind == Kind::worker ? whole() : chunks_of_rank(ranks, rank);
+    Residual residual("r");
     residual.attach(kPlan, ranges, at::kCPU);
     for (int64_t b = 0; b < 2; ++b) {
       const Range range = ranges[static_cast<size_t>(b)];
-      const int64_t lead = kind == Residual::Kind::worker ? 10000 * rank : 0;
+      const int64_t lead = kind == Kind::worker ? 10000 * rank : 0;
       residual.shadow(b).copy_(at::arange(range.begin, range.end) + lead + 5000 * b);
     }
     residual.commit();
@@ -58,9 +60,9 @@ SavedRanks saved(Residual::Kind kind, int64_t ranks) {
 }
 
 TEST(Residual, SameNumberOfRanksIsBitwise) {
-  SavedRanks all = saved(Residual::Kind::server, 3);
+  SavedRanks all = saved(Kind::server, 3);
   for (all.self = 0; all.self < 3; ++all.self) {
-    Residual residual(Residual::Kind::server, "r");
+    Residual residual("r");
     const auto ranges = chunks_of_rank(3, all.self);
     residual.attach(kPlan, ranges, at::kCPU);
     residual.load(all, 3);
@@ -70,8 +72,8 @@ TEST(Residual, SameNumberOfRanksIsBitwise) {
 }
 
 TEST(Residual, WorkersGetTheMean) {
-  SavedRanks all = saved(Residual::Kind::worker, 4);
-  Residual residual(Residual::Kind::worker, "r");
+  SavedRanks all = saved(Kind::worker, 4);
+  Residual residual("r");
   residual.attach(kPlan, whole(), at::kCPU);
   residual.load(all, 2);
   EXPECT_TRUE(at::equal(residual.current(0), at::arange(0, 1305).to(at::kFloat) + 15000));
@@ -81,10 +83,10 @@ TEST(Residual, WorkersGetTheMean) {
 TEST(Residual, ServersAreCutAnew) {
   for (const int64_t before : {1, 2, 3, 5})
     for (const int64_t after : {1, 2, 4, 7}) {
-      SavedRanks all = saved(Residual::Kind::server, before);
+      SavedRanks all = saved(Kind::server, before);
       for (int64_t rank = 0; rank < after; ++rank) {
         if (before == after) continue;
-        Residual residual(Residual::Kind::server, "r");
+        Residual residual("r");
         const auto ranges = chunks_of_rank(after, rank);
         residual.attach(kPlan, ranges, at::kCPU);
         residual.load(all, after);
@@ -100,13 +102,41 @@ TEST(Residual, ServersAreCutAnew) {
 
 TEST(Residual, AMissingOneIsAnError) {
   const SavedRanks empty(2);
-  for (const auto kind : {Residual::Kind::worker, Residual::Kind::server})
+  for (const auto kind : {Kind::worker, Kind::server})
     for (const int64_t ranks : {2, 3}) {
-      Residual residual(kind, "r");
-      residual.attach(kPlan, kind == Residual::Kind::worker ? whole() : chunks_of_rank(ranks, 0),
+      Residual residual("r");
+      residual.attach(kPlan, kind == Kind::worker ? whole() : chunks_of_rank(ranks, 0),
                       at::kCPU);
       EXPECT_THROW(residual.load(empty, ranks), Error);
     }
+}
+
+// Two nodes of two ranks, each rank with its node's residual of one slice of every bucket.
+TEST(Residual, SlicesOfNodesBecomeTheirMean) {
+  SavedRanks all(4);
+  for (int64_t rank = 0; rank < 4; ++rank) {
+    const int64_t node = rank / 2, local = rank % 2;
+    BucketPlan slices;
+    std::vector<Range> ranges;
+    for (const Bucket& bucket : kPlan.buckets) {
+      const Range slice = chunk_of(bucket.size, 2, local);
+      slices.buckets.push_back(slice_bucket(bucket, slice));
+      ranges.push_back({0, slice.size()});
+    }
+    Residual residual("r");
+    residual.attach(slices, ranges, at::kCPU);
+    for (int64_t b = 0; b < 2; ++b) {
+      const Range slice = chunk_of(kPlan.buckets[static_cast<size_t>(b)].size, 2, local);
+      residual.shadow(b).copy_(at::arange(slice.begin, slice.end) + 100 * node);
+    }
+    residual.commit();
+    residual.save(all.of(rank));
+  }
+  Residual residual("r");
+  residual.attach(kPlan, whole(), at::kCPU);
+  residual.load(all, 3);
+  EXPECT_TRUE(at::equal(residual.current(0), at::arange(0, 1305).to(at::kFloat) + 50));
+  EXPECT_TRUE(at::equal(residual.current(1), at::arange(0, 70).to(at::kFloat) + 50));
 }
 
 }  // namespace

@@ -142,7 +142,11 @@ void lab_optimize(const LabOptimizeOptions& options, Group group) {
   const bool compressed = options.exchange.compressed();
   ReducerOptions reducer_options;
   reducer_options.clip = options.train.clip;
-  Reducer reducer(group, parameters, make_optimizer(options.optim, steps, compressed),
+  Reducer reducer(group, parameters, make_optimizer(options.optim, steps,
+                                 {.lossy = compressed,
+                                  .ranks = group.size(),
+                                  .density = options.exchange.density,
+                                  .sparse_below = sparse_break_even(options.exchange, group.size())}),
                   make_dense_exchange(group, options.exchange),
                   compressed ? make_exchange(group, options.exchange) : nullptr, reducer_options);
   Output output;
@@ -163,6 +167,7 @@ void lab_optimize(const LabOptimizeOptions& options, Group group) {
     output.add_state(state, p, Scope::shared, "optim/m/", ".m");
     output.add_state(state, p, Scope::shared, "optim/v/", ".v");
     output.add_state(state, p, Scope::shared, "optim/vhat/", ".vhat");
+    output.add_state(state, p, Scope::own, "optim/u/", ".u");
     output.add_state(state, p, Scope::own, "exchange/residual/", ".residual");
   }
   if (group.rank() == 0 || options.out.find("{rank}") != std::string::npos)

@@ -1,0 +1,100 @@
+#include "comm/error_control.h"
+
+#include <ATen/ATen.h>
+
+#include "base/error.h"
+
+namespace terse {
+
+Feedback parse_feedback(const std::string& name) {
+  if (name == "classic") return Feedback::classic;
+  if (name == "ef21") return Feedback::ef21;
+  if (name == "econtrol") return Feedback::econtrol;
+  fail(ExitCode::usage,
+       "[exchange] feedback = \"{}\" is not known; there are classic, ef21 and econtrol", name);
+}
+
+ErrorControl::ErrorControl(const FeedbackOptions& options, const std::string& prefix)
+    : options_(options), residual_(prefix) {
+  if (options.kind == Feedback::classic) return;
+  if (options.bf16)
+    fail(ExitCode::usage,
+         "[exchange] residual = \"bf16\" goes with feedback = \"classic\" only: the other policies "
+         "add up what they keep over the whole run; use residual = \"fp32\"");
+  mean_ = std::make_unique<Residual>(prefix + "_mean");
+  if (options.kind == Feedback::econtrol)
+    error_ = std::make_unique<Residual>(prefix + "_error");
+}
+
+template <typename F>
+void ErrorControl::each(F f) {
+  f(residual_);
+  if (error_) f(*error_);
+  if (mean_) f(*mean_);
+}
+
+void ErrorControl::attach(const BucketPlan& plan, at::Device device) {
+  std::vector<Range> whole;
+  int64_t longest = 0;
+  for (const Bucket& bucket : plan.buckets) {
+    whole.push_back({0, bucket.size});
+    longest = std::max(longest, bucket.size);
+  }
+  const at::ScalarType type = options_.bf16 ? at::kBFloat16 : at::kFloat;
+  each([&](Residual& r) { r.attach(plan, whole, device, type); });
+  if (!options_.bf16) return;
+  wide_ = at::empty({longest}, at::TensorOptions().dtype(at::kFloat).device(device));
+  left_ = at::empty_like(wide_);
+}
+
+ErrorControl::Input ErrorControl::begin(int64_t bucket) {
+  const at::Tensor& current = residual_.current(bucket);
+  if (!options_.bf16) return {current, residual_.shadow(bucket)};
+  const int64_t n = current.numel();
+  return {wide_.narrow(0, 0, n).copy_(current), left_.narrow(0, 0, n)};
+}
+
+void ErrorControl::encoded(int64_t bucket, const at::Tensor& message) {
+  at::Tensor& shadow = residual_.shadow(bucket);
+  if (options_.bf16) shadow.copy_(left_.narrow(0, 0, shadow.numel()));
+  if (options_.kind == Feedback::ef21) shadow.sub_(message);
+  if (options_.kind != Feedback::econtrol) return;
+  const double eta = options_.eta;
+  const at::Tensor& e = error_->current(bucket);
+  at::add_out(error_->shadow(bucket), shadow, e, 1.0 - eta);
+  shadow.mul_(1.0 + eta).sub_(e, eta * eta).sub_(message);
+}
+
+void ErrorControl::answered(int64_t bucket, at::Tensor answer) {
+  if (!mean_) return;
+  answer.add_(mean_->current(bucket));
+  mean_->shadow(bucket).copy_(answer);
+}
+
+void ErrorControl::commit() {
+  each([](Residual& r) { r.commit(); });
+}
+
+void ErrorControl::rollback() {
+  each([](Residual& r) { r.rollback(); });
+}
+
+void ErrorControl::zero() {
+  each([](Residual& r) { r.zero(); });
+}
+
+double ErrorControl::squared_norm() const {
+  return error_ ? error_->squared_norm() : residual_.squared_norm();
+}
+
+void ErrorControl::save(StateWriter& state) const {
+  residual_.save(state);
+  if (error_) error_->save(state);
+  if (mean_) mean_->save(state);
+}
+
+void ErrorControl::load(const StateReader& state, int64_t ranks) {
+  each([&](Residual& r) { r.load(state, ranks); });
+}
+
+}  // namespace terse

@@ -1,0 +1,68 @@
+// Dense inside a node, compressed between nodes: the fast links inside carry what is exact, the
+// slow one between carries what is small.
+//
+//   inside a node of L ranks   all-to-all of slices, summed in rank order: rank l has the node's
+//                              mean of slice l
+//   between nodes              rank l's peers on all nodes average slice l with the inner exchange
+//   inside                     all-gather of the slices
+//
+// Each rank compresses a slice, so between nodes a node sends what one rank of the inner exchange
+// would, and its ranks share the work. Residuals are of the node's mean: noise that the ranks of a
+// node cancel is never fed back.
+//
+// Ranks are numbered node by node, with equally many on each; anything else is an Error(usage).
+// Matrices are cut into slices, so the inner exchange cannot be low-rank. What is sent is a node's
+// choice, not a rank's, so selected() stays empty: DGC, which masks its own velocity, cannot use it.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "comm/exchange.h"
+#include "comm/group.h"
+
+namespace terse {
+
+class HierarchicalExchange final : public Exchange {
+ public:
+  // Collective. `ranks_per_node`: what this rank sees, the same everywhere. `inner` makes the
+  // exchange between nodes for a group of one rank a node.
+  HierarchicalExchange(const Group& group, int64_t ranks_per_node,
+                       const std::function<std::unique_ptr<Exchange>(Group)>& inner);
+  ~HierarchicalExchange() override;
+
+  std::string name() const override;
+  void attach(const BucketPlan& plan) override;
+  void set_live(int64_t bucket, const at::Tensor& words) override;
+  void set_parameters(int64_t bucket, std::span<const double> parameters) override;
+  void set_density(double density) override { inner_->set_density(density); }
+  // Sees this rank's slices.
+  void observe(ExchangeObserver observer) override { inner_->observe(std::move(observer)); }
+  int rounds() const override { return inner_->rounds() + 2; }
+  void start(int64_t bucket, const at::Tensor& message) override;
+  void advance(int64_t bucket, int round) override;
+  void finish(int64_t bucket, at::Tensor answer) override;
+
+  int64_t wire_bytes(int64_t bucket) const override;  // both kinds of link
+  int64_t encodes() const override { return inner_->encodes(); }
+
+  void commit() override { inner_->commit(); }
+  void rollback() override { inner_->rollback(); }
+  void reset_residuals() override { inner_->reset_residuals(); }
+  double residual_norm() const override { return inner_->residual_norm(); }
+
+  void save(StateWriter& state) const override { inner_->save(state); }
+  void load(const StateReader& state) override { inner_->load(state); }
+
+ private:
+  struct Slot;
+  Slot& slot(int64_t bucket) const { return *slots_.at(static_cast<size_t>(bucket)); }
+
+  Group inside_, between_;
+  std::unique_ptr<Exchange> inner_;
+  BucketPlan plan_;
+  std::vector<std::unique_ptr<Slot>> slots_;
+};
+
+}  // namespace terse

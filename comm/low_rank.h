@@ -1,0 +1,23 @@
+// The pieces of PowerSGD (Vogels, Karimireddy, Jaggi, arXiv:1905.13727) that must come out the same
+// on every rank. Factors are stored transposed: P^T [rank, rows], Q^T [rank, columns], row-major.
+#pragma once
+#include <cstdint>
+#include <string>
+
+namespace terse {
+
+// Uniform in (-1, 1), exact, so the same on every machine: out[k] depends on (seed, k) alone.
+void uniform_numbers(uint64_t seed, int64_t n, float* out);
+// A seed from a name and two numbers, the same everywhere.
+uint64_t seed_of(const std::string& name, int64_t a, int64_t b);
+
+// Makes the rows of P^T orthonormal: Gram-Schmidt, each row twice. A row that is (almost) a
+// combination of those before it, or zero, is drawn anew from `seed`, so that no direction is lost
+// for good. O(rank^2 rows).
+void orthonormalise(float* pt, int64_t rank, int64_t rows, uint64_t seed);
+
+// out = P Q^T, [rows, columns].
+void low_rank_product(const float* pt, const float* qt, int64_t rank, int64_t rows, int64_t columns,
+                      float* out);
+
+}  // namespace terse
