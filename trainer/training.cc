@@ -279,7 +279,8 @@ TrainingResult Job::run() {
   data_ = prepare();
   open_run();
   const auto checkpoint = find_checkpoint();
-  Session session(recipe_, connection_.group, data_, compute_.device, connection_.world.restart);
+  Session session(recipe_, connection_.group, data_, compute_.device, connection_.world.restart,
+                  connection_.world.local_size);
   if (checkpoint) {
     session.load(*checkpoint);
     saved_step_ = first_step_ = session.step();

@@ -1,6 +1,7 @@
 #include "comm/codec/codec.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
 
@@ -18,6 +19,19 @@ std::vector<double> Codec::densities(const Bucket&, double density) const {
   fail(ExitCode::usage,
        "codec {} drops no elements, so a density of {} means nothing to it; choose topk", name(),
        density);
+}
+
+void decode_message(const Codec& codec, std::span<const std::byte> message, const MessageTag& tag,
+                    const Bucket& bucket, std::span<float> out,
+                    std::span<const double> parameters) {
+  TERSE_CHECK(static_cast<int64_t>(out.size()) == bucket.size, "{} floats", out.size());
+  // A copy: bytes from outside may lie anywhere.
+  std::vector<uint64_t> aligned(message.size() / 8 + 1);
+  std::memcpy(aligned.data(), message.data(), message.size());
+  const std::span<const std::byte> copy(reinterpret_cast<const std::byte*>(aligned.data()),
+                                        message.size());
+  codec.bind(bucket, {{0, bucket.size}}, parameters)
+      ->decode_sum(0, std::span(&tag, 1), std::span(&copy, 1), 1.0f, nullptr, out.data());
 }
 
 Bucket slice_bucket(const Bucket& bucket, Range range) {

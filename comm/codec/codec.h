@@ -9,9 +9,9 @@
 //   worker->encode(tag, {message, residual, shadow}, out);
 //   worker->decode_sum(j, tags, messages, 1.0f / ranks, nullptr, sum);
 //
-// How other codecs fit: b-bit has more bits and the same groups; top-k has messages shorter than
-// their room (fixed_size() = false, `used` says how long each became); a low-rank exchange needs an
-// all-reduce between its two products and is an Exchange of its own.
+// How other codecs fit: top-k has messages shorter than their room (fixed_size() = false, `used`
+// says how long each became); a low-rank exchange needs an all-reduce between its two products and
+// is an Exchange of its own.
 //
 // Units: elements are fp32; sizes are in bytes. Pointers are borrowed for the call. A bound codec
 // is used by one thread at a time and runs OpenMP inside; results depend neither on the number of
@@ -102,5 +102,11 @@ Bucket slice_bucket(const Bucket& bucket, Range range);
 // The parameters of the slice's segments; empty for empty.
 std::vector<double> slice_parameters(const Bucket& bucket, Range range,
                                      std::span<const double> parameters);
+
+// Decodes one message that covers a whole bucket, wherever its bytes lie; Error(disagree) unless it
+// is what `codec`, `tag`, `bucket` and `parameters` announce. For fuzzers and tools.
+void decode_message(const Codec& codec, std::span<const std::byte> message, const MessageTag& tag,
+                    const Bucket& bucket, std::span<float> out,
+                    std::span<const double> parameters = {});
 
 }  // namespace terse

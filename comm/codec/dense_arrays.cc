@@ -5,6 +5,7 @@
 
 #include "base/isa.h"
 #include "comm/codec/kernels/dense_kernels.h"
+#include "comm/codec/kernels/fence.h"
 
 namespace terse {
 namespace {
@@ -19,7 +20,7 @@ void for_blocks(int64_t n, const Work& work) {
   {
 #pragma omp for schedule(static)
     for (int64_t b = 0; b < blocks; ++b) work(b * kBlock, std::min(kBlock, n - b * kBlock));
-    TERSE_DISPATCH(dense_fence());
+    TERSE_DISPATCH(codec_fence());
   }
 }
 

@@ -49,6 +49,8 @@ const char* codec_name(CodecId id) {
       return "bf16";
     case CodecId::onebit:
       return "onebit";
+    case CodecId::bits:
+      return "bits";
     case CodecId::topk:
       return "topk";
   }

@@ -10,7 +10,7 @@
 namespace terse {
 
 // On the wire: never reuse a number.
-enum class CodecId : uint8_t { fp32 = 1, bf16 = 2, onebit = 3, topk = 5 };
+enum class CodecId : uint8_t { fp32 = 1, bf16 = 2, onebit = 3, bits = 4, topk = 5 };
 
 const char* codec_name(CodecId id);
 

@@ -15,7 +15,6 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <span>
 
 #include "comm/codec/codec.h"
 
@@ -30,11 +29,5 @@ struct OneBitOptions {
 };
 
 std::unique_ptr<Codec> make_onebit_codec(const OneBitOptions& options = {});
-
-// Decodes one message that covers a whole bucket; Error(disagree) unless it is exactly what `tag`,
-// `bucket` and `options` announce. For fuzzers and tools.
-void decode_onebit_message(std::span<const std::byte> message, const MessageTag& tag,
-                           const Bucket& bucket, const OneBitOptions& options,
-                           std::span<float> out);
 
 }  // namespace terse

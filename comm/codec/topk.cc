@@ -264,11 +264,4 @@ int64_t topk_count(double density, int64_t n) {
   return std::clamp<int64_t>(k, std::min<int64_t>(1, n), n);
 }
 
-void decode_topk_message(std::span<const std::byte> message, const MessageTag& tag,
-                         const Bucket& bucket, const TopKOptions& options, std::span<float> out) {
-  TERSE_CHECK(static_cast<int64_t>(out.size()) == bucket.size, "{} floats", out.size());
-  const auto bound = make_topk_codec(options)->bind(bucket, {{0, bucket.size}});
-  bound->decode_sum(0, std::span(&tag, 1), std::span(&message, 1), 1.0f, nullptr, out.data());
-}
-
 }  // namespace terse

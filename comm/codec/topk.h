@@ -50,9 +50,4 @@ std::vector<double> topk_densities(const Bucket& bucket, const TopKOptions& opti
 // it.
 int64_t topk_count(double density, int64_t n);
 
-// Decodes one message that covers a whole bucket; Error(disagree) unless it is what `tag`, `bucket`
-// and `options` announce. For fuzzers and tools.
-void decode_topk_message(std::span<const std::byte> message, const MessageTag& tag,
-                         const Bucket& bucket, const TopKOptions& options, std::span<float> out);
-
 }  // namespace terse

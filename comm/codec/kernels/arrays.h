@@ -9,7 +9,8 @@ struct CodecArrays {
   const float* message = nullptr;
   const float* residual = nullptr;
   float* shadow = nullptr;
-  const uint64_t* live = nullptr;  // word w: elements 64 w to 64 w + 63, least significant bit first
+  // Word w: elements 64 w to 64 w + 63, least significant bit first.
+  const uint64_t* live = nullptr;
 
   // The same arrays from element `elements` (a multiple of 64) on.
   CodecArrays from(int64_t elements) const {

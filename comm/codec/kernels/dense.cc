@@ -103,8 +103,4 @@ void sum_bf16(const uint16_t* const* rows, int64_t count, int64_t first, int64_t
   for (int64_t i = 0; i < n; ++i) out[i] *= factor;
 }
 
-void dense_fence() {
-  stream_fence();
-}
-
 }  // namespace terse::TERSE_ISA

@@ -18,7 +18,6 @@ namespace terse {
                 float* out);                                                                     \
   void sum_bf16(const uint16_t* const* rows, int64_t count, int64_t first, int64_t n,            \
                 float factor, float* out);                                                       \
-  void dense_fence();                                                                            \
   }
 TERSE_DENSE_KERNELS(scalar)
 TERSE_DENSE_KERNELS(avx2)

@@ -1,44 +1,12 @@
 #include "comm/codec/kernels/onebit_kernels.h"
 
-#include "comm/codec/kernels/simd16.h"
+#include "comm/codec/kernels/words.h"
 
 namespace terse::TERSE_ISA {
 namespace {
 
-constexpr int64_t kWord = 64;
 // While a window is packed, the next one is fetched: 1.64 instead of 2.03 of memcpy.
 constexpr int64_t kAhead = 4096;
-constexpr uint64_t kAll = ~uint64_t{0};
-
-// Which elements of word w belong to [begin, end) and are live.
-inline uint64_t range_mask(int64_t w, int64_t begin, int64_t end) {
-  uint64_t m = kAll;
-  if (begin > w * kWord) m &= kAll << (begin - w * kWord);
-  if (end < (w + 1) * kWord) m &= kAll >> ((w + 1) * kWord - end);
-  return m;
-}
-
-inline bool aligned(const float* p) {
-  return reinterpret_cast<uintptr_t>(p) % 64 == 0;
-}
-
-// x of one whole word.
-template <bool kResidual>
-inline F16 load_x(const float* message, const float* residual, int64_t i) {
-  const F16 m = load(message + i);
-  if constexpr (kResidual) return add(m, load(residual + i));
-  return m;
-}
-
-// x of a word that is not whole; elements outside `m` read as zero and are not touched.
-void gather_x(const OneBitArrays& in, int64_t first, uint64_t m, float* x) {
-  for (int64_t i = 0; i < kWord; ++i) {
-    x[i] = 0;
-    if ((m >> i & 1) == 0) continue;
-    x[i] = in.message[first + i];
-    if (in.residual != nullptr) x[i] += in.residual[first + i];
-  }
-}
 
 template <bool kSquares>
 inline F16 term(F16 x) {
@@ -47,7 +15,7 @@ inline F16 term(F16 x) {
 }
 
 template <bool kResidual, bool kSquares>
-PieceSum sum_piece(const OneBitArrays& in, int64_t begin, int64_t end) {
+PieceSum sum_piece(const CodecArrays& in, int64_t begin, int64_t end) {
   F16 lanes[4] = {broadcast(0), broadcast(0), broadcast(0), broadcast(0)};
   PieceSum result;
   alignas(64) float partial[kWord];
@@ -96,19 +64,18 @@ inline uint64_t pack_word(const float* message, const float* residual, float* sh
   return word;
 }
 
-uint64_t pack_partial(const OneBitArrays& in, int64_t first, uint64_t m, float scale) {
+uint64_t pack_partial(const CodecArrays& in, int64_t first, uint64_t inside, uint64_t m,
+                      float scale) {
   alignas(64) float x[kWord], rest[kWord];
   gather_x(in, first, m, x);
   const uint64_t word =
       pack_word<false, true, false>(x, nullptr, rest, broadcast(scale), broadcast(-scale));
-  if (in.shadow != nullptr)
-    for (int64_t i = 0; i < kWord; ++i)
-      if ((m >> i & 1) != 0) in.shadow[first + i] = rest[i];
+  scatter_rest(in, first, inside, m, rest);
   return word & m;
 }
 
 template <bool kResidual, bool kShadow, bool kStream>
-void pack_piece(const OneBitArrays& in, int64_t begin, int64_t end, float scale, uint64_t* words) {
+void pack_piece(const CodecArrays& in, int64_t begin, int64_t end, float scale, uint64_t* words) {
   const F16 plus = broadcast(scale), minus = broadcast(-scale);
   for (int64_t w = begin / kWord; w * kWord < end; ++w) {
     const uint64_t inside = range_mask(w, begin, end);
@@ -119,11 +86,8 @@ void pack_piece(const OneBitArrays& in, int64_t begin, int64_t end, float scale,
           kShadow ? in.shadow + w * kWord : nullptr, plus, minus);
       continue;
     }
-    const uint64_t word = pack_partial(in, w * kWord, m, scale);
+    const uint64_t word = pack_partial(in, w * kWord, inside, m, scale);
     words[w] = (inside & 1) != 0 ? word : words[w] | word;
-    if (in.shadow != nullptr)
-      for (int64_t i = 0; i < kWord; ++i)
-        if (((inside & ~m) >> i & 1) != 0) in.shadow[w * kWord + i] = 0;
   }
 }
 
@@ -163,13 +127,13 @@ void unpack_piece(const uint64_t* words, const uint64_t* live, int64_t begin, in
 
 }  // namespace
 
-PieceSum onebit_sum(const OneBitArrays& in, int64_t begin, int64_t end, bool squares) {
+PieceSum onebit_sum(const CodecArrays& in, int64_t begin, int64_t end, bool squares) {
   if (in.residual != nullptr)
     return squares ? sum_piece<true, true>(in, begin, end) : sum_piece<true, false>(in, begin, end);
   return squares ? sum_piece<false, true>(in, begin, end) : sum_piece<false, false>(in, begin, end);
 }
 
-void onebit_pack(const OneBitArrays& in, int64_t begin, int64_t end, float scale, uint64_t* words) {
+void onebit_pack(const CodecArrays& in, int64_t begin, int64_t end, float scale, uint64_t* words) {
   const bool residual = in.residual != nullptr;
   if (in.shadow == nullptr)
     return residual ? pack_piece<true, false, false>(in, begin, end, scale, words)
@@ -186,10 +150,6 @@ void onebit_unpack(const uint64_t* words, const uint64_t* live, int64_t begin, i
   if (plus_out) return unpack_piece<true, false>(words, live, begin, end, scale, out);
   if (aligned(out)) return unpack_piece<false, true>(words, live, begin, end, scale, out);
   return unpack_piece<false, false>(words, live, begin, end, scale, out);
-}
-
-void onebit_fence() {
-  stream_fence();
 }
 
 }  // namespace terse::TERSE_ISA

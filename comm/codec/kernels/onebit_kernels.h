@@ -1,25 +1,11 @@
-// Kernels of the 1-bit codec on one piece of a bucket: elements [begin, end) of the arrays, all of
-// which begin at a multiple of 64 elements of the bucket. Word w of `words` and `live` holds
-// elements 64 w to 64 w + 63, least significant bit first. Null pointers as in EncodeInput. One
-// thread.
+// Kernels of the 1-bit codec on one piece of a bucket: elements [begin, end) of the arrays. Word w
+// of `words` and `live` holds elements 64 w to 64 w + 63, least significant bit first. One thread.
 #pragma once
 #include <cstdint>
 
+#include "comm/codec/kernels/arrays.h"
+
 namespace terse {
-
-struct OneBitArrays {
-  const float* message = nullptr;
-  const float* residual = nullptr;
-  float* shadow = nullptr;
-  const uint64_t* live = nullptr;
-
-  // The same arrays from element `elements` (a multiple of 64) on.
-  OneBitArrays from(int64_t elements) const {
-    return {message + elements, residual == nullptr ? nullptr : residual + elements,
-            shadow == nullptr ? nullptr : shadow + elements,
-            live == nullptr ? nullptr : live + elements / 64};
-  }
-};
 
 struct PieceSum {
   double sum = 0;     // of |x|, or of x * x
@@ -29,16 +15,14 @@ struct PieceSum {
 #define TERSE_ONEBIT_KERNELS(isa)                                                                  \
   namespace isa {                                                                                  \
   /* Lane l of 64 adds elements l, l + 64, ... of the array in fp32; lanes are added as a tree. */ \
-  PieceSum onebit_sum(const OneBitArrays& arrays, int64_t begin, int64_t end, bool squares);       \
+  PieceSum onebit_sum(const CodecArrays& arrays, int64_t begin, int64_t end, bool squares);        \
   /* Sets the piece's bits (others of its words are kept, bits before a word's first piece are     \
      cleared) and shadow = x - (x >= 0 ? scale : -scale). */                                       \
-  void onebit_pack(const OneBitArrays& arrays, int64_t begin, int64_t end, float scale,            \
+  void onebit_pack(const CodecArrays& arrays, int64_t begin, int64_t end, float scale,             \
                    uint64_t* words);                                                               \
   /* out = +-scale, 0 where dead; with `add`, out += that. */                                      \
   void onebit_unpack(const uint64_t* words, const uint64_t* live, int64_t begin, int64_t end,      \
                      float scale, bool add, float* out);                                           \
-  /* Streaming stores of this thread become visible to others. */                                  \
-  void onebit_fence();                                                                             \
   }
 TERSE_ONEBIT_KERNELS(scalar)
 TERSE_ONEBIT_KERNELS(avx2)

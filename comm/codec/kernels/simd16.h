@@ -36,8 +36,29 @@ inline F16 sub(F16 a, F16 b) {
 inline F16 mul(F16 a, F16 b) {
   return _mm512_mul_ps(a, b);
 }
+inline F16 div(F16 a, F16 b) {
+  return _mm512_div_ps(a, b);
+}
+// a < b ? a : b, so that a NaN in a is passed over.
+inline F16 minimum(F16 a, F16 b) {
+  return _mm512_min_ps(a, b);
+}
+inline F16 maximum(F16 a, F16 b) {
+  return _mm512_max_ps(a, b);
+}
 inline F16 absolute(F16 a) {
   return _mm512_abs_ps(a);
+}
+inline Mask16 less(F16 a, F16 b) {
+  return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+// Whole numbers from 0 to 255 as bytes, and back.
+inline void store_bytes(uint8_t* p, F16 v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(v)));
+}
+inline F16 load_bytes(const uint8_t* p) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
 }
 inline Mask16 not_negative(F16 a) {
   return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GE_OQ);
@@ -81,6 +102,33 @@ inline F16 sub(F16 x, F16 y) {
 }
 inline F16 mul(F16 x, F16 y) {
   return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)};
+}
+inline F16 div(F16 x, F16 y) {
+  return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)};
+}
+inline F16 minimum(F16 x, F16 y) {
+  return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)};
+}
+inline F16 maximum(F16 x, F16 y) {
+  return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)};
+}
+inline Mask16 less(F16 x, F16 y) {
+  return {_mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ), _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)};
+}
+inline void store_bytes(uint8_t* p, F16 v) {
+  const __m256i words =  // the halves of a and b in turn
+      _mm256_packus_epi32(_mm256_cvttps_epi32(v.a), _mm256_cvttps_epi32(v.b));
+  const __m256i sorted = _mm256_permute4x64_epi64(words, 0xd8);
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(p),
+      _mm_packus_epi16(_mm256_castsi256_si128(sorted), _mm256_extracti128_si256(sorted, 1)));
+}
+inline F16 load_bytes(const uint8_t* p) {
+  const auto half = [](const uint8_t* at) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+  };
+  return {half(p), half(p + 8)};
 }
 inline F16 absolute(F16 x) {
   const __m256 sign = _mm256_set1_ps(-0.0f);
@@ -141,6 +189,26 @@ inline F16 sub(const F16& x, const F16& y) {
 }
 inline F16 mul(const F16& x, const F16& y) {
   return each([&](int i) { return x.v[i] * y.v[i]; });
+}
+inline F16 div(const F16& x, const F16& y) {
+  return each([&](int i) { return x.v[i] / y.v[i]; });
+}
+inline F16 minimum(const F16& x, const F16& y) {
+  return each([&](int i) { return x.v[i] < y.v[i] ? x.v[i] : y.v[i]; });
+}
+inline F16 maximum(const F16& x, const F16& y) {
+  return each([&](int i) { return x.v[i] > y.v[i] ? x.v[i] : y.v[i]; });
+}
+inline Mask16 less(const F16& x, const F16& y) {
+  uint32_t m = 0;
+  for (int i = 0; i < 16; ++i) m |= static_cast<uint32_t>(x.v[i] < y.v[i]) << i;
+  return m;
+}
+inline void store_bytes(uint8_t* p, const F16& x) {
+  for (int i = 0; i < 16; ++i) p[i] = static_cast<uint8_t>(x.v[i]);
+}
+inline F16 load_bytes(const uint8_t* p) {
+  return each([&](int i) { return static_cast<float>(p[i]); });
 }
 inline F16 absolute(const F16& x) {
   return each([&](int i) { return __builtin_fabsf(x.v[i]); });

@@ -1,6 +1,6 @@
-// Words of 64 elements, for the kernels of codecs with a scale per group: which of a word's elements
-// count, and how those of a word that is not whole are read and written. Only for files compiled by
-// terse_kernels().
+// Words of 64 elements, for the kernels of codecs with a scale per group: which of a word's
+// elements count, and how those of a word that is not whole are read and written. Only for files
+// compiled by terse_kernels().
 #pragma once
 #include <cstdint>
 

@@ -99,6 +99,62 @@ struct WithIsa {
   Isa before;
 };
 
+inline const MessageTag kTag{.bucket = 3, .sender = 1, .step = 7, .stage = 0};
+
+// Segment sizes of buckets: around words of 64 and windows of 4,096, empty, many and few.
+inline const std::vector<std::vector<int64_t>> kShapes = {{},
+                                                          {1},
+                                                          {7, 1},
+                                                          {8},
+                                                          {31},
+                                                          {32},
+                                                          {33, 31},
+                                                          {64, 64},
+                                                          {100, 28},
+                                                          {1003, 0, 5},
+                                                          {4096, 4096},
+                                                          {5000, 3, 200, 9000},
+                                                          {20000, 1, 1, 4095, 8200}};
+
+inline bool is_live(const uint64_t* live, int64_t i) {
+  return live == nullptr || (live[i / 64] >> (i % 64) & 1) != 0;
+}
+
+// Which scale an element has, by the documentation: segment, or segment and block of the bucket.
+inline std::vector<int64_t> group_of(const Bucket& bucket, int64_t block) {
+  std::vector<int64_t> group;
+  for (size_t s = 0; s < bucket.segments.size(); ++s)
+    for (int64_t i = 0; i < bucket.segments[s].size; ++i) {
+      const int64_t at = bucket.segments[s].offset + i;
+      group.push_back(static_cast<int64_t>(s) * 1000000 + (block == 0 ? 0 : at / block));
+    }
+  return group;
+}
+
+struct Result {
+  std::vector<std::vector<std::byte>> messages;
+  std::vector<float> decoded;
+  std::vector<float> shadow;
+  std::vector<int64_t> selected;
+};
+
+// Encodes message + residual, cut into `parts`, and decodes it again.
+inline Result run(const Codec& codec, const Bucket& bucket, int64_t parts,
+                  const std::vector<float>& message, const std::vector<float>& residual,
+                  const uint64_t* live = nullptr, const std::vector<double>& parameters = {},
+                  const MessageTag& tag = kTag) {
+  const auto bound = codec.bind(bucket, chunks(bucket.size, parts), parameters);
+  Messages messages(*bound);
+  Result result;
+  result.shadow.assign(message.size(), 99.0f);
+  bound->encode(tag, {message.data(), residual.data(), result.shadow.data(), live}, messages.rooms,
+                messages.used);
+  result.selected.assign(bound->selected().begin(), bound->selected().end());
+  for (int64_t j = 0; j < bound->parts(); ++j) result.messages.push_back(messages.copy(j));
+  result.decoded = decode(*bound, messages, tag, live);
+  return result;
+}
+
 // Bit patterns, so that NaNs and signed zeros compare.
 inline std::vector<uint32_t> patterns(const std::vector<float>& v) {
   std::vector<uint32_t> p;

@@ -15,8 +15,6 @@
 namespace terse::testing {
 namespace {
 
-const MessageTag kTag{.bucket = 3, .sender = 0, .step = 1, .stage = 0};
-
 TEST(DenseArrays, Bf16IsHalfHBitForBit) {
   // Every upper half with lower halves around the tie: all roundings, NaNs and infinities.
   std::vector<float> in;

@@ -10,8 +10,6 @@
 namespace terse::testing {
 namespace {
 
-const MessageTag kTag{.bucket = 3, .sender = 1, .step = 7, .stage = 0};
-
 // Two matrices, one of them sent as a bitmap, and a vector that is sent whole.
 Bucket bucket() {
   Bucket b = make_bucket({900, 4100, 33});
@@ -34,7 +32,7 @@ std::string complaint(std::span<const std::byte> message, const TopKOptions& opt
   const Bucket b = bucket();
   std::vector<float> out(static_cast<size_t>(b.size));
   try {
-    decode_topk_message(message, kTag, b, options, out);
+    decode_message(*make_topk_codec(options), message, kTag, b, out);
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::disagree);
     return error.what();

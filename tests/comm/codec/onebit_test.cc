@@ -2,7 +2,6 @@
 #include "comm/codec/onebit.h"
 
 #include <gtest/gtest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -13,47 +12,10 @@
 namespace terse::testing {
 namespace {
 
-const MessageTag kTag{.bucket = 3, .sender = 1, .step = 7, .stage = 0};
-
-struct Result {
-  std::vector<std::vector<std::byte>> messages;
-  std::vector<float> decoded;
-  std::vector<float> shadow;
-};
-
-Result run(const Bucket& bucket, int64_t parts, const OneBitOptions& options,
-           const std::vector<float>& message, const std::vector<float>& residual,
-           const uint64_t* live = nullptr) {
-  auto bound = make_onebit_codec(options)->bind(bucket, chunks(bucket.size, parts));
-  Messages messages(*bound);
-  Result result;
-  result.shadow.assign(message.size(), 99.0f);
-  bound->encode(kTag, {message.data(), residual.data(), result.shadow.data(), live}, messages.rooms,
-                messages.used);
-  for (int64_t j = 0; j < bound->parts(); ++j) result.messages.push_back(messages.copy(j));
-  result.decoded = decode(*bound, messages, kTag, live);
-  return result;
-}
-
-bool is_live(const uint64_t* live, int64_t i) {
-  return live == nullptr || (live[i / 64] >> (i % 64) & 1) != 0;
-}
-
-// Which scale an element has, by the documentation: segment, or segment and block of the bucket.
-std::vector<int64_t> group_of(const Bucket& bucket, int64_t block) {
-  std::vector<int64_t> group;
-  for (size_t s = 0; s < bucket.segments.size(); ++s)
-    for (int64_t i = 0; i < bucket.segments[s].size; ++i) {
-      const int64_t at = bucket.segments[s].offset + i;
-      group.push_back(static_cast<int64_t>(s) * 1000000 + (block == 0 ? 0 : at / block));
-    }
-  return group;
-}
-
 void check_formula(const Bucket& bucket, int64_t parts, const OneBitOptions& options,
                    const std::vector<float>& message, const std::vector<float>& residual,
                    const uint64_t* live = nullptr) {
-  const Result got = run(bucket, parts, options, message, residual, live);
+  const Result got = run(*make_onebit_codec(options), bucket, parts, message, residual, live);
   const auto group = group_of(bucket, options.block);
   std::map<int64_t, std::pair<double, int64_t>> sums;
   std::vector<float> x(message.size());
@@ -80,20 +42,6 @@ void check_formula(const Bucket& bucket, int64_t parts, const OneBitOptions& opt
     ASSERT_EQ(got.shadow[i], x[i] - got.decoded[i]) << i;
   }
 }
-
-const std::vector<std::vector<int64_t>> kShapes = {{},
-                                                   {1},
-                                                   {7, 1},
-                                                   {8},
-                                                   {31},
-                                                   {32},
-                                                   {33, 31},
-                                                   {64, 64},
-                                                   {100, 28},
-                                                   {1003, 0, 5},
-                                                   {4096, 4096},
-                                                   {5000, 3, 200, 9000},
-                                                   {20000, 1, 1, 4095, 8200}};
 
 TEST(OneBit, EqualsTheFormula) {
   for (const Isa isa : supported()) {
@@ -127,28 +75,6 @@ TEST(OneBit, DeadCoordinatesTakeNoPart) {
   }
 }
 
-TEST(OneBit, SameBytesForEveryInstructionSetThreadCountAndCut) {
-  const Bucket bucket = make_bucket({70000, 3, 4093, 1 << 16, 77});
-  for (const auto& message : {values(bucket.size, 5), awkward(bucket.size)}) {
-    const auto residual = values(bucket.size, 6);
-    for (const int64_t block : {0, 4096}) {
-      const Result first = run(bucket, 3, {.block = block}, message, residual);
-      for (const Isa isa : supported())
-        for (const int threads : {1, 2, 3}) {
-          const WithIsa with(isa);
-          omp_set_num_threads(threads);
-          const Result other = run(bucket, 3, {.block = block}, message, residual);
-          EXPECT_EQ(first.messages, other.messages) << isa_name(isa) << threads;
-          EXPECT_EQ(patterns(first.shadow), patterns(other.shadow)) << isa_name(isa) << threads;
-          EXPECT_EQ(patterns(first.decoded), patterns(other.decoded)) << isa_name(isa) << threads;
-        }
-      const Result whole = run(bucket, 1, {.block = block}, message, residual);
-      EXPECT_EQ(patterns(first.decoded), patterns(whole.decoded)) << "number of parts";
-    }
-  }
-  omp_set_num_threads(omp_get_num_procs());
-}
-
 TEST(OneBit, AwkwardNumbers) {
   const Bucket bucket = make_bucket({1003, 64});
   const std::vector<float> zero(static_cast<size_t>(bucket.size), 0.0f);
@@ -166,7 +92,7 @@ TEST(OneBit, ANanStaysInItsGroup) {
   const Bucket bucket = make_bucket({100, 100});
   auto message = values(bucket.size, 8);
   message[3] = std::numeric_limits<float>::quiet_NaN();
-  const Result got = run(bucket, 1, {}, message, values(bucket.size, 9));
+  const Result got = run(*make_onebit_codec(), bucket, 1, message, values(bucket.size, 9));
   EXPECT_TRUE(std::isnan(got.decoded[50]));
   EXPECT_TRUE(std::isnan(got.shadow[50]));
   EXPECT_TRUE(std::isfinite(got.decoded[150]));
@@ -176,8 +102,8 @@ TEST(OneBit, ANanStaysInItsGroup) {
 TEST(OneBit, ContractsAsStated) {
   const Bucket bucket = make_bucket({20000});
   const auto x = values(bucket.size, 10);
-  const Result got =
-      run(bucket, 1, {.scale = ScaleKind::l1}, x, std::vector<float>(x.size(), 0.0f));
+  const Result got = run(*make_onebit_codec({.scale = ScaleKind::l1}), bucket, 1, x,
+                         std::vector<float>(x.size(), 0.0f));
   double one = 0, two = 0, left = 0;
   for (size_t i = 0; i < x.size(); ++i) {
     one += std::abs(static_cast<double>(x[i]));
@@ -193,7 +119,8 @@ TEST(OneBit, BytesAsDocumented) {
   const Bucket bucket = make_bucket({3, 67});
   std::vector<float> x(70, -2.0f);
   x[0] = 2.0f, x[2] = 0.0f, x[64] = 2.0f;
-  const Result got = run(bucket, 1, {.scale = ScaleKind::l1}, x, std::vector<float>(70, 0.0f));
+  const Result got =
+      run(*make_onebit_codec({.scale = ScaleKind::l1}), bucket, 1, x, std::vector<float>(70, 0.0f));
   const auto& bytes = got.messages[0];
   ASSERT_EQ(bytes.size(), 64u + 16u + 8u);
   uint64_t words[2];
@@ -205,30 +132,6 @@ TEST(OneBit, BytesAsDocumented) {
   EXPECT_FLOAT_EQ(scales[0], 4.0f / 3.0f);
   EXPECT_EQ(scales[1], 2.0f);
   EXPECT_EQ(std::memcmp(bytes.data(), "TRSM", 4), 0);
-}
-
-TEST(OneBit, SumsMessagesInOrder) {
-  const Bucket bucket = make_bucket({5000, 300});
-  auto bound = make_onebit_codec()->bind(bucket, chunks(bucket.size, 2));
-  std::vector<Messages> all;
-  std::vector<std::vector<float>> decoded;
-  std::vector<MessageTag> tags;
-  for (uint32_t rank = 0; rank < 3; ++rank) {
-    const auto x = values(bucket.size, 20 + rank);
-    tags.push_back({.bucket = 3, .sender = rank, .step = 1, .stage = 0});
-    all.emplace_back(*bound);
-    bound->encode(tags.back(), {.message = x.data()}, all.back().rooms, all.back().used);
-    decoded.push_back(decode(*bound, all.back(), tags.back()));
-  }
-  const Range part = bound->part(1);
-  std::vector<float> sum(static_cast<size_t>(part.size()));
-  const std::span<const std::byte> views[] = {all[0].view(1), all[1].view(1), all[2].view(1)};
-  bound->decode_sum(1, tags, views, 1.0f / 3.0f, nullptr, sum.data());
-  for (int64_t i = 0; i < part.size(); ++i) {
-    const auto at = static_cast<size_t>(part.begin + i);
-    const float expected = (decoded[0][at] + decoded[1][at] + decoded[2][at]) * (1.0f / 3.0f);
-    ASSERT_EQ(sum[static_cast<size_t>(i)], expected) << i;
-  }
 }
 
 }  // namespace
