@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -41,9 +42,18 @@ class Host:
         self.cpus = cpus
 
 
+def by_core(cpu):
+    """Hardware threads of one core side by side, so that no two hosts share a core."""
+    path = pathlib.Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
+    try:
+        return int(re.match(r"\d+", path.read_text())[0]), cpu
+    except (OSError, TypeError):
+        return cpu, cpu
+
+
 def share_cores(hosts, cores_per_host):
     """A list of cpu numbers for each host; they wrap around where there are too few."""
-    allowed = sorted(os.sched_getaffinity(0))
+    allowed = sorted(os.sched_getaffinity(0), key=by_core)
     each = cores_per_host or max(1, len(allowed) // hosts)
     if each > len(allowed):
         raise Failure(f"--cores-per-host {each}: this machine has {len(allowed)}")
