@@ -26,24 +26,36 @@ endfunction()
 # terse_kernels(TARGET FILE...): compiles each file once per instruction set, with TERSE_ISA naming
 # the namespace (base/isa.h picks one at run time). The files include neither torch nor OpenMP-less
 # headers with inline functions that could be merged across instruction sets by the linker.
+set(TERSE_AVX2_FLAGS -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt)
+set(TERSE_AVX512_FLAGS ${TERSE_AVX2_FLAGS} -mavx512f -mavx512bw -mavx512dq -mavx512vl
+    -mprefer-vector-width=512
+    # g++ 12 warns inside its own avx512fintrin.h (GCC bug 105593).
+    -Wno-maybe-uninitialized -Wno-uninitialized)
 function(terse_kernels target)
   foreach(isa scalar avx2 avx512)
     if(isa STREQUAL "avx2")
-      set(flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt)
+      set(flags ${TERSE_AVX2_FLAGS})
     elseif(isa STREQUAL "avx512")
-      set(flags -mavx2 -mfma -mf16c -mbmi -mbmi2 -mlzcnt -mpopcnt -mavx512f -mavx512bw -mavx512dq
-                -mavx512vl -mprefer-vector-width=512
-                # g++ 12 warns inside its own avx512fintrin.h (GCC bug 105593).
-                -Wno-maybe-uninitialized -Wno-uninitialized)
+      set(flags ${TERSE_AVX512_FLAGS})
     else()
       set(flags "")
     endif()
-    add_library(${target}_${isa} OBJECT ${ARGN})
-    target_link_libraries(${target}_${isa} PRIVATE terse_flags)
-    target_compile_definitions(${target}_${isa} PRIVATE TERSE_ISA=${isa} TERSE_ISA_${isa}=1)
-    target_compile_options(${target}_${isa} PRIVATE -O3 ${flags})
-    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
+    terse_kernel_objects(${target} ${isa} "${flags}" ${ARGN})
   endforeach()
+endfunction()
+
+# terse_bf16_kernels(TARGET FILE...): for AVX512_BF16 alone, whose one instruction has no equal
+# elsewhere; base/product/product.h says at run time whether the processor has it.
+function(terse_bf16_kernels target)
+  terse_kernel_objects(${target} avx512bf16 "${TERSE_AVX512_FLAGS};-mavx512bf16" ${ARGN})
+endfunction()
+
+function(terse_kernel_objects target isa flags)
+  add_library(${target}_${isa} OBJECT ${ARGN})
+  target_link_libraries(${target}_${isa} PRIVATE terse_flags)
+  target_compile_definitions(${target}_${isa} PRIVATE TERSE_ISA=${isa} TERSE_ISA_${isa}=1)
+  target_compile_options(${target}_${isa} PRIVATE -O3 ${flags})
+  target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
 endfunction()
 
 # terse_cuda_kernels(TARGET FILE.cu...): compiled wherever nvcc is found, so that they never rot;

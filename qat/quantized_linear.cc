@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "qat/activation.h"
+#include "qat/packed_product.h"
 #include "qat/representation.h"
 #include "qat/tensors.h"
 
@@ -24,8 +25,9 @@ struct Layer : torch::CustomClassHolder {
   std::optional<Quantizer> activations;
   std::unique_ptr<Representation> representation;  // null: plain
   at::Tensor multiplied;  // [out, in], compute type, stored space: what the matmul sees
+  PackedWeight packed;    // of `multiplied`, where the processor gains by it
   bool frozen = false;    // runs on given codes
-  at::Tensor weight;      // the leaf, for direct_gradient()
+  at::Tensor weight;      // the leaf, for preset_gradient()
 };
 
 // Learned tensors of a representation (a step; codebooks and scales).
@@ -56,19 +58,38 @@ at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const 
   return out;
 }
 
-// Adds the bf16 gradient to the weight's preset .grad in one pass, where autograd would widen it,
-// store it and add it in three. Autograd then gets no gradient from here, but still tells the
-// leaf's hook when the last contribution has come. False: not possible here.
-bool direct_gradient(const Layer& layer, const at::Tensor& d) {
-  if (d.scalar_type() != at::kBFloat16 || !d.is_cpu()) return false;
+// The weight's .grad, where a gradient can be added to it in place, in one pass where autograd
+// would widen it, store it and add it in three. Autograd then gets no gradient from here, but still
+// tells the leaf's hook when the last contribution has come. Undefined: not possible here.
+at::Tensor preset_gradient(const Layer& layer) {
   const at::Tensor& grad = layer.weight.grad();
-  if (!grad.defined() || grad.scalar_type() != at::kFloat || !grad.is_contiguous()) return false;
+  const bool fits = !layer.representation && grad.defined() && grad.is_cpu() &&
+                    grad.scalar_type() == at::kFloat && grad.is_contiguous();
+  return fits ? grad : at::Tensor();
+}
+
+void add_widened(const at::Tensor& d, const at::Tensor& grad) {
   const auto* from = reinterpret_cast<const uint16_t*>(d.const_data_ptr());
   auto* to = grad.data_ptr<float>();
   at::parallel_for(0, d.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) to[i] += bf16_to_float(from[i]);
   });
-  return true;
+}
+
+// dy^T x, added to `grad` if that is possible, else returned.
+at::Tensor weight_product(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& grad) {
+  if (can_pack(dy, x)) {
+    const bool add = grad.defined();
+    const at::Tensor out =
+        add ? grad : at::empty({dy.size(1), x.size(1)}, dy.options().dtype(at::kFloat));
+    packed_weight_gradient(dy, x, add, out);
+    return add ? at::Tensor() : out;
+  }
+  // oneDNN's bf16 product is up to 1.6 times slower with fewer rows than columns.
+  at::Tensor d = dy.size(1) < x.size(1) ? at::mm(x.t(), dy).t().contiguous() : at::mm(dy.t(), x);
+  if (!grad.defined() || d.scalar_type() != at::kBFloat16) return d;
+  add_widened(d, grad);
+  return {};
 }
 
 class LinearFunction : public Function<LinearFunction> {
@@ -90,7 +111,9 @@ class LinearFunction : public Function<LinearFunction> {
     ctx->saved_data["shape"] = x.sizes().vec();
     std::vector<int64_t> shape = x.sizes().vec();
     shape.back() = layer->multiplied.size(0);
-    return at::linear(input, layer->multiplied).view(shape);
+    const at::Tensor y = layer->packed.packed() ? layer->packed.forward(input)
+                                                : at::linear(input, layer->multiplied);
+    return y.view(shape);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
@@ -103,24 +126,23 @@ class LinearFunction : public Function<LinearFunction> {
     const at::Tensor dy = rows_of(grads[0]).contiguous();
     variable_list result(2 + kMostParameters + 1);  // one an argument of forward
     if (ctx->needs_input_grad(0)) {
-      const at::Tensor d = at::mm(dy, multiplied);
+      const at::Tensor d =
+          layer->packed.packed() ? layer->packed.input_gradient(dy) : at::mm(dy, multiplied);
       result[0] = input_gradient(*layer, kept, d).view(ctx->saved_data["shape"].toIntVector());
     }
     if (!ctx->needs_input_grad(1)) return result;
     const at::Tensor input = layer->activations
                                  ? decode_activation(*layer->activations, kept, dy.scalar_type())
                                  : saved[1];
-    // oneDNN's bf16 product is up to 1.6 times slower with fewer rows than columns.
-    const at::Tensor d =
-        dy.size(1) < input.size(1) ? at::mm(input.t(), dy).t().contiguous() : at::mm(dy.t(), input);
-    weight_gradients(*layer, d, result);
+    const at::Tensor d = weight_product(dy, input, preset_gradient(*layer));
+    if (d.defined()) weight_gradients(*layer, d, result);
     return result;
   }
 
  private:
   static void weight_gradients(Layer& layer, const at::Tensor& d, variable_list& result) {
     if (!layer.representation) {
-      if (!direct_gradient(layer, d)) result[1] = d.to(at::kFloat);
+      result[1] = d.to(at::kFloat);
       return;
     }
     RepresentationGradients gradients = layer.representation->backward(d);
@@ -183,6 +205,7 @@ void QuantizedLinear::refresh() {
     layer.multiplied = weight;
   else
     layer.multiplied.copy_(weight);
+  layer.packed.pack(layer.multiplied);
 }
 
 at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
@@ -215,6 +238,7 @@ void QuantizedLinear::use_codes(const Codes& codes) {
         at::empty(impl_->weight.sizes(), impl_->weight.options().dtype(layer.compute));
   }
   layer.representation->adopt(codes, layer.multiplied);
+  layer.packed.pack(layer.multiplied);
   layer.frozen = true;
 }
 

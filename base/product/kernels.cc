@@ -1,0 +1,67 @@
+#include "base/product/product.h"
+#include "base/product/tile.h"
+
+namespace terse {
+
+using namespace TERSE_ISA;
+
+void pack_transposed(const uint16_t* x, int64_t k, int64_t first, int64_t last, uint32_t* panels) {
+  const auto* words = reinterpret_cast<const uint32_t*>(x);
+  const int64_t pairs = k / 2;
+  for (int64_t r = first * 16; r < last * 16; r += 16)
+    for (int64_t p = 0; p < pairs; p += 16)
+      transpose_words(words + r * pairs + p, pairs,
+                      panels + (r / kColumns * pairs + p) * kColumns + r % kColumns, kColumns);
+}
+
+void pack_pairs(const uint16_t* x, int64_t k, int64_t n, int64_t first, int64_t last,
+                uint32_t* panels) {
+  const int64_t pairs = (k + 1) / 2;
+  for (int64_t p = first; p < last; ++p) {
+    const uint16_t* even = x + 2 * p * n;
+    const bool lone = 2 * p + 1 == k;
+    for (int64_t c = 0; c < n; c += 32)
+      store_pairs(panels + (c / kColumns * pairs + p) * kColumns + c % kColumns,
+                  _mm512_loadu_si512(even + c),
+                  lone ? _mm512_setzero_si512() : _mm512_loadu_si512(even + n + c));
+  }
+}
+
+void multiply(const uint16_t* a, const uint32_t* b, int64_t rows, int64_t k, int64_t n,
+              uint16_t* c) {
+  // Rows of a that stay in the second cache while all panels pass by.
+  constexpr int64_t kBytes = 384 << 10;
+  const int64_t block = (kBytes / (2 * k) + kRows) / kRows * kRows;
+  for (int64_t r = 0; r < rows; r += block) {
+    const int64_t count = rows - r < block ? rows - r : block;
+    const Left left{reinterpret_cast<const uint32_t*>(a + r * k), k / 2, 1};
+    for (int64_t panel = 0; panel < n / kColumns; ++panel) {
+      uint16_t* to = c + r * n + panel * kColumns;
+      tiles(
+          left, count, b + panel * (k / 2) * kColumns,
+          k / 2, [&](int64_t row, const Sums& sums) __attribute__((always_inline)) {
+            store_row(to + row * n, sums);
+          });
+    }
+  }
+}
+
+void multiply_transposed(const uint32_t* a, const uint32_t* b, int64_t k, int64_t n, int64_t first,
+                         int64_t last, bool add, float* c) {
+  const int64_t pairs = (k + 1) / 2, across = n / kColumns;
+  for (int64_t t = first; t < last; ++t) {
+    const Left left{a + t / across * pairs * kColumns, 1, kColumns};
+    float* to = c + (t / across * n + t % across) * kColumns;
+    tiles(
+        left, kColumns, b + t % across * pairs * kColumns,
+        pairs, [&](int64_t row, const Sums& sums) __attribute__((always_inline)) {
+#pragma GCC unroll 4
+          for (int j = 0; j < kVectors; ++j) {
+            float* at = to + row * n + 16 * j;
+            _mm512_storeu_ps(at, add ? _mm512_add_ps(_mm512_loadu_ps(at), sums[j]) : sums[j]);
+          }
+        });
+  }
+}
+
+}  // namespace terse
