@@ -7,10 +7,9 @@
 #include "base/error.h"
 #include "trainer/model/initialize.h"
 #include "trainer/model/ops/add_norm.h"
-#include "trainer/model/ops/attention.h"
 #include "trainer/model/ops/cross_entropy.h"
 #include "trainer/model/ops/embedding.h"
-#include "trainer/model/ops/rotary.h"
+#include "trainer/model/ops/rotary_attention.h"
 #include "trainer/model/ops/swiglu.h"
 #include "trainer/model/recompute.h"
 
@@ -106,9 +105,9 @@ Stream Llama::Impl::run_layer(Layer& layer, const Stream& in, int64_t batch) {
   const AddNorm first =
       add_norm(in.x, in.delta, layer.attention_norm, options.norm_eps, compute.type);
   const at::Tensor qkv = layer.qkv.forward(first.y);
-  const Heads heads =
-      rotary_split(qkv.view({batch, -1, qkv.size(1)}), rotary, options.heads, options.kv());
-  const at::Tensor mixed = layer.output.forward(attention(heads, true).flatten(0, 1));
+  const at::Tensor heads = rotary_attention(qkv.view({batch, -1, qkv.size(1)}), rotary,
+                                            options.heads, options.kv(), true);
+  const at::Tensor mixed = layer.output.forward(heads.flatten(0, 1));
   const AddNorm second = add_norm(first.sum, mixed, layer.mlp_norm, options.norm_eps, compute.type);
   return {second.sum, layer.down.forward(swiglu(layer.gate_up.forward(second.y)))};
 }
