@@ -22,8 +22,7 @@ ErrorControl::ErrorControl(const FeedbackOptions& options, const std::string& pr
          "[exchange] residual = \"bf16\" goes with feedback = \"classic\" only: the other policies "
          "add up what they keep over the whole run; use residual = \"fp32\"");
   mean_ = std::make_unique<Residual>(prefix + "_mean");
-  if (options.kind == Feedback::econtrol)
-    error_ = std::make_unique<Residual>(prefix + "_error");
+  if (options.kind == Feedback::econtrol) error_ = std::make_unique<Residual>(prefix + "_error");
 }
 
 template <typename F>

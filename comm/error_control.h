@@ -81,7 +81,7 @@ class ErrorControl {
   void each(F f);
 
   FeedbackOptions options_;
-  Residual residual_;               // r
+  Residual residual_;                // r
   std::unique_ptr<Residual> error_;  // e, econtrol only
   std::unique_ptr<Residual> mean_;   // mean h
   at::Tensor wide_, left_;           // bf16 only: fp32 copies of the bucket at hand

@@ -24,6 +24,7 @@
 #include <span>
 #include <string>
 
+#include "base/error.h"
 #include "base/state.h"
 #include "comm/bucket.h"
 
@@ -47,9 +48,19 @@ class Exchange {
   // From the next start() on: segment s of the bucket has the codec parameter parameters[s] (bits,
   // density, rank: what the codec's bind() takes; empty: the recipe's for all). The same on all
   // ranks; between steps only. What error feedback holds stays. Error(usage) if the codec has none.
-  virtual void set_parameters(int64_t bucket, std::span<const double> parameters);
+  virtual void set_parameters(int64_t bucket, std::span<const double> parameters) {
+    if (!parameters.empty())
+      fail(ExitCode::usage,
+           "bucket {}: {} has no parameter that could differ by segment; choose bits, topk or "
+           "lowrank",
+           bucket, name());
+  }
   // All buckets at once: the density of matrices, by the codec's own rules for what goes whole.
-  virtual void set_density(double density);
+  virtual void set_density(double density) {
+    fail(ExitCode::usage,
+         "{} drops no elements, so a density of {} means nothing to it; choose topk", name(),
+         density);
+  }
   // Called in start(), before anything is encoded; null: nobody. For statistics.
   virtual void observe(ExchangeObserver observer) { observer_ = std::move(observer); }
 

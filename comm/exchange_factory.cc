@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "base/error.h"
 #include "comm/codec/bits.h"
 #include "comm/codec/onebit.h"
@@ -12,9 +15,23 @@
 namespace terse {
 namespace {
 
+// |x - C(x)|^2 <= (1 - delta) |x|^2: exact for topk, what gaussian data gives for the others.
+double contraction(const ExchangeOptions& options) {
+  if (options.codec == "topk") return std::min(options.density, 0.9);
+  if (options.codec == "lowrank") return 0.1;
+  return options.codec == "onebit" ? 0.6 : 0.9;
+}
+
+// EControl's own choice (arXiv:2311.05645, theorem 1): more of the error than this and weak codecs
+// run away.
+double econtrol_eta(double delta) {
+  const double root = std::sqrt(1 - delta);
+  return delta / (3 * root * (1 + root));
+}
+
 FeedbackOptions feedback_of(const ExchangeOptions& options) {
   return {.kind = parse_feedback(options.feedback),
-          .eta = options.eta,
+          .eta = options.eta > 0 ? options.eta : econtrol_eta(contraction(options)),
           .bf16 = options.residual == "bf16"};
 }
 
@@ -23,8 +40,7 @@ std::unique_ptr<Codec> codec_of(const ExchangeOptions& options) {
     return make_onebit_codec({.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
                               .block = std::max<int64_t>(options.block, 0)});
   if (options.codec == "topk")
-    return make_topk_codec(
-        {.density = options.density, .bf16_values = options.values == "bf16"});
+    return make_topk_codec({.density = options.density, .bf16_values = options.values == "bf16"});
   using Bits = BitsOptions;
   Bits bits{.bits = static_cast<int>(options.bits),
             .scaling = options.scaling == "norm" ? Bits::Scaling::norm : Bits::Scaling::max_min,
@@ -81,8 +97,9 @@ std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions
 double sparse_break_even(const ExchangeOptions& options, int64_t ranks) {
   if (ranks <= 1) return 1;
   const auto n = static_cast<double>(ranks);
-  const double dense = 8 * (n - 1) / n;                         // bytes an element
-  const double entry = options.values == "bf16" ? 2 + 1 : 4 + 1;  // at such densities a gap fits a byte
+  const double dense = 8 * (n - 1) / n;  // bytes an element
+  const double entry =
+      options.values == "bf16" ? 2 + 1 : 4 + 1;  // at such densities a gap fits a byte
   return dense / (one_stage(options, ranks) ? entry * (n - 1) : 2 * entry * (n - 1) / n);
 }
 

@@ -16,7 +16,8 @@ class Owners {
   void check(const char* key, bool set, std::initializer_list<std::string_view> codecs) {
     if (!set || std::find(codecs.begin(), codecs.end(), codec_) != codecs.end()) return;
     std::string names;
-    for (const std::string_view name : codecs) names += (names.empty() ? "" : ", ") + std::string(name);
+    for (const std::string_view name : codecs)
+      names += (names.empty() ? "" : ", ") + std::string(name);
     keys_.problem(key, "has no effect with codec = \"" + codec_ + "\"; it belongs to " + names);
   }
 
@@ -47,8 +48,11 @@ void ExchangeOptions::bind(Keys& keys) {
               "owner of each range (scatter); auto takes what sends less");
   keys.choice("values", values, {"fp32", "bf16"}, "topk: type of the values sent");
   keys.integer("rank", rank, 1, 1024, "lowrank: rank of each matrix");
-  keys.choice("feedback", feedback, {"classic", "ef21", "econtrol"}, "policy of the error feedback");
-  keys.number("eta", eta, 0, 1, "econtrol: strength of the accumulated error");
+  keys.choice("feedback", feedback, {"classic", "ef21", "econtrol"},
+              "policy of the error feedback");
+  keys.number(
+      "eta", eta, 0, 1,
+      "econtrol: strength of the accumulated error; 0 = what the codec's contraction allows");
   keys.choice("residual", residual, {"fp32", "bf16"}, "type of the error feedback");
   keys.flag("hierarchy", hierarchy, "dense inside a node, compressed between nodes");
   keys.flag("backend_all_reduce", backend_all_reduce,
@@ -76,8 +80,6 @@ void ExchangeOptions::check(Keys& keys) const {
   owners.check("backend_all_reduce", backend_all_reduce, {"fp32"});
   if (eta != standard.eta && feedback != "econtrol")
     keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
-  if (feedback == "econtrol" && eta <= 0)
-    keys.problem("eta", "must be above 0; eta = 0 is feedback = \"ef21\"");
   if (codec == "topk" && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");
   if (codec == "bits" && scaling == "norm" && bits == 1)
     keys.problem("bits", "1 bit and a norm is codec = \"onebit\"; bits needs 2 or more here");

@@ -22,7 +22,7 @@ struct ExchangeOptions {
   int64_t rank = 4;                  // lowrank
 
   std::string feedback = "classic";  // classic | ef21 | econtrol (comm/error_control.h)
-  double eta = 0.1;                  // econtrol
+  double eta = 0;                    // econtrol; 0: from the codec's contraction
   std::string residual = "fp32";     // type of the error feedback: fp32 | bf16
   bool hierarchy = false;            // dense inside a node, compressed between nodes
   bool backend_all_reduce = false;

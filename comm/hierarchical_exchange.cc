@@ -18,7 +18,8 @@ Group part_of(const Group& group, int64_t per_node, bool inside) {
   std::vector<int> ranks;
   for (int rank = 0; rank < group.size(); ++rank)
     if ((inside ? rank / per_node == node : rank % per_node == local)) ranks.push_back(rank);
-  return group.sub_group(ranks, inside ? fmt::format("node{}", node) : fmt::format("peers{}", local));
+  return group.sub_group(ranks,
+                         inside ? fmt::format("node{}", node) : fmt::format("peers{}", local));
 }
 
 int64_t checked(const Group& group, int64_t per_node) {
@@ -82,8 +83,8 @@ void HierarchicalExchange::set_live(int64_t bucket, const at::Tensor& words) {
   Slot& s = slot(bucket);
   check_live_words(words, s.size, bucket);
   // Slices begin at multiples of 64 elements, so at whole words.
-  inner_->set_live(bucket, words.defined() ? words.slice(0, s.slice.begin / 64).contiguous()
-                                           : at::Tensor());
+  inner_->set_live(
+      bucket, words.defined() ? words.slice(0, s.slice.begin / 64).contiguous() : at::Tensor());
 }
 
 void HierarchicalExchange::set_parameters(int64_t bucket, std::span<const double> parameters) {

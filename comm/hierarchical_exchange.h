@@ -12,7 +12,8 @@
 //
 // Ranks are numbered node by node, with equally many on each; anything else is an Error(usage).
 // Matrices are cut into slices, so the inner exchange cannot be low-rank. What is sent is a node's
-// choice, not a rank's, so selected() stays empty: DGC, which masks its own velocity, cannot use it.
+// choice, not a rank's, so selected() stays empty: DGC, which masks its own velocity, cannot use
+// it.
 #pragma once
 #include <cstdint>
 #include <functional>

@@ -137,8 +137,7 @@ void LowRankExchange::attach_factors() {
 void LowRankExchange::set_parameters(int64_t bucket, std::span<const double> parameters) {
   Slot& s = slot(bucket);
   if (!parameters.empty() && parameters.size() != s.bucket->segments.size())
-    fail(ExitCode::usage, "{} ranks for {} segments", parameters.size(),
-         s.bucket->segments.size());
+    fail(ExitCode::usage, "{} ranks for {} segments", parameters.size(), s.bucket->segments.size());
   plan_slot(s, parameters);
   attach_factors();
 }

@@ -3,8 +3,9 @@
 //
 //   M = message + residual                                   [rows, columns]
 //   P = mean over ranks of M Q;  P <- orthonormal columns    [rows, rank]
-//   Q = mean over ranks of M^T P                             [columns, rank], kept for the next step
-//   answer = P Q^T;  left = M - answer                       (ErrorControl, comm/error_control.h)
+//   Q = mean over ranks of M^T P                             [columns, rank], kept for the next
+//   step answer = P Q^T;  left = M - answer                       (ErrorControl,
+//   comm/error_control.h)
 //
 // Both averages are dense exchanges (rank-ordered sums); orthonormalisation and P Q^T are our own,
 // in fixed order: ranks stay replicas whatever processor each has. Vectors, and matrices where

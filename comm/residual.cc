@@ -24,11 +24,11 @@ void Residual::attach(const BucketPlan& plan, std::vector<Range> ranges, at::Dev
       const int64_t begin = std::max(segment.offset, range.begin);
       const int64_t end = std::min(segment.offset + segment.size, range.end);
       if (begin < end)
-        parts_.push_back({b,
-                          segment.name,
-                          {segment.begin + begin - segment.offset,
-                           segment.begin + end - segment.offset},
-                          begin - range.begin});
+        parts_.push_back(
+            {b,
+             segment.name,
+             {segment.begin + begin - segment.offset, segment.begin + end - segment.offset},
+             begin - range.begin});
     }
   }
 }

@@ -26,15 +26,15 @@ void Dgc::attach(const BucketPlan& plan, std::span<const BucketTensors> tensors)
   const at::Device device = tensors_.empty() ? at::kCPU : tensors_[0].value.device();
   if (!device.is_cpu())
     fail(ExitCode::usage,
-         "[optim] name = \"{}\" runs on the CPU only; use [train] device = \"cpu\", or adamw", name());
+         "[optim] name = \"{}\" runs on the CPU only; use [train] device = \"cpu\", or adamw",
+         name());
   velocity_.attach(plan, std::move(whole), device);
 }
 
 PhasePlan Dgc::next_plan(int64_t step) {
   const double density = compress_ ? schedule_.at(step) : 0;
-  return {.phase = density > 0 ? Phase::codec : Phase::dense,
-          .residual_epoch = 0,
-          .density = density};
+  return {
+      .phase = density > 0 ? Phase::codec : Phase::dense, .residual_epoch = 0, .density = density};
 }
 
 SgdStep Dgc::step_of(const StepContext& context, bool decays) const {

@@ -36,7 +36,7 @@ struct OptimOptions {
 
 // What the optimizer should know of the exchange that will carry its messages.
 struct Compression {
-  bool lossy = false;       // AdamW's gradients then go through the codec too, with error feedback
+  bool lossy = false;  // AdamW's gradients then go through the codec too, with error feedback
   int64_t ranks = 1;
   double density = 0.001;   // of a codec that drops elements
   double sparse_below = 1;  // optim/density_schedule.h

@@ -17,18 +17,17 @@ struct SgdStep {
   bool nesterov = false;
 };
 
-#define TERSE_DECLARE_SGD(isa)                                                                   \
-  namespace isa {                                                                                \
-  /* u' = momentum u + g, out = u'; Nesterov: u' = momentum (u + g), out = u' + g. `next` = u'.  \
-     `out` may be `gradient`. */                                                                 \
-  void sgd_velocity(const SgdStep& step, const float* p, const float* gradient, const float* u,  \
-                    float* next, float* out, int64_t count);                                     \
-  /* p <- p - learning_rate d; `rounded`: null, or receives p as bf16. */                        \
-  void sgd_apply(const SgdStep& step, float* p, const float* d, uint16_t* rounded,               \
-                 int64_t count);                                                                 \
-  /* Both: u <- u', p <- p - learning_rate out. */                                               \
-  void sgd_momentum(const SgdStep& step, float* p, const float* gradient, float* u,              \
-                    uint16_t* rounded, int64_t count);                                           \
+#define TERSE_DECLARE_SGD(isa)                                                                     \
+  namespace isa {                                                                                  \
+  /* u' = momentum u + g, out = u'; Nesterov: u' = momentum (u + g), out = u' + g. `next` = u'.    \
+     `out` may be `gradient`. */                                                                   \
+  void sgd_velocity(const SgdStep& step, const float* p, const float* gradient, const float* u,    \
+                    float* next, float* out, int64_t count);                                       \
+  /* p <- p - learning_rate d; `rounded`: null, or receives p as bf16. */                          \
+  void sgd_apply(const SgdStep& step, float* p, const float* d, uint16_t* rounded, int64_t count); \
+  /* Both: u <- u', p <- p - learning_rate out. */                                                 \
+  void sgd_momentum(const SgdStep& step, float* p, const float* gradient, float* u,                \
+                    uint16_t* rounded, int64_t count);                                             \
   }
 TERSE_DECLARE_SGD(scalar)
 TERSE_DECLARE_SGD(avx2)

@@ -1,5 +1,5 @@
 // Run by exchange_test.cc on 1 to 4 ranks:
-//   comm_exchange_ranks all BACKEND | deepspeed BACKEND GOLDEN | hash BACKEND
+//   comm_exchange_ranks all | compressed BACKEND | deepspeed BACKEND GOLDEN | hash BACKEND
 #include <cstdio>
 
 #include "launch/rendezvous.h"
@@ -17,6 +17,8 @@ void run(int argc, char** argv) {
     check_dense(group);
     check_two_stage(group);
     check_state(group);
+  } else if (what == "compressed") {
+    check_compressed(group);
   } else if (what == "deepspeed") {
     check_deepspeed(group, argc > 3 ? argv[3] : "");
   } else if (what == "hash") {

@@ -26,6 +26,13 @@ TEST(Exchange, EveryCheckOnOneToFourRanks) {
   }
 }
 
+TEST(Exchange, EveryCodecAndPolicyKeepsItsPromises) {
+  for (const int ranks : {1, 2, 3, 4}) {
+    const Outcome outcome = run(Started::environment, ranks, {"compressed", "gloo"});
+    EXPECT_TRUE(outcome.ok()) << outcome.text();
+  }
+}
+
 TEST(Exchange, AgreesWithDeepSpeed) {
   const std::string golden = TERSE_SOURCE_DIR "/tests/comm/exchange/golden/deepspeed.safetensors";
   for (const int ranks : {2, 3, 4}) {

@@ -80,6 +80,7 @@ inline void expect_replicas(Group& group, const at::Tensor& tensor, const std::s
 // The parts of the test, each in a file of its own.
 void check_dense(Group& group);
 void check_two_stage(Group& group);
+void check_compressed(Group& group);
 void check_state(Group& group);
 void check_deepspeed(Group& group, const std::string& golden);
 // Prints a hash of everything that was exchanged: equal for every backend and launcher.

@@ -105,8 +105,7 @@ TEST(Residual, AMissingOneIsAnError) {
   for (const auto kind : {Kind::worker, Kind::server})
     for (const int64_t ranks : {2, 3}) {
       Residual residual("r");
-      residual.attach(kPlan, kind == Kind::worker ? whole() : chunks_of_rank(ranks, 0),
-                      at::kCPU);
+      residual.attach(kPlan, kind == Kind::worker ? whole() : chunks_of_rank(ranks, 0), at::kCPU);
       EXPECT_THROW(residual.load(empty, ranks), Error);
     }
 }

@@ -157,7 +157,7 @@ void check_two_stage(Group& group) {
 
 void print_transport_hash(Group& group) {
   uint64_t hash = 0;
-  for (const std::string codec : {"fp32", "bf16", "onebit"}) {
+  for (const std::string codec : {"fp32", "bf16", "onebit", "bits", "topk", "lowrank"}) {
     auto exchange = make_exchange(group, {.codec = codec});
     const BucketPlan plan = plan_of(kBuckets);
     exchange->attach(plan);
