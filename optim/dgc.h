@@ -25,6 +25,7 @@
 #include "comm/residual.h"
 #include "optim/adam_state.h"
 #include "optim/density_schedule.h"
+#include "optim/kernels/sgd.h"
 
 namespace terse {
 
