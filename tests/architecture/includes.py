@@ -29,8 +29,8 @@ TRAINER_PARTS = {
     "recipe": {"recipe", "model"},
 }
 # Built without LibTorch: directly or through another header, no torch.
-TORCH_FREE = ("base/", "export/", "comm/codec/", "comm/kernels/", "optim/kernels/", "qat/kernels/",
-              "qat/codes.", "trainer/telemetry/", "trainer/data/", "trainer/checkpoint/")
+TORCH_FREE = ("base/", "export/", "comm/allocation/", "comm/codec/", "comm/kernels/", "optim/kernels/",
+              "qat/kernels/", "qat/codes.", "trainer/telemetry/", "trainer/data/", "trainer/checkpoint/")
 # Headers that cost seconds are for .cc files alone.
 HEAVY = re.compile(r"^(nlohmann/json\.hpp|toml\+\+/|CLI/|Eigen/)")
 TORCH = re.compile(r"^(torch|ATen|c10)/")
