@@ -1,17 +1,10 @@
 #include <cuda_runtime.h>
 
+#include "comm/codec/cuda_elements.cuh"
 #include "comm/codec/cuda_kernels.h"
 
 namespace terse::cuda {
 namespace {
-
-__device__ bool is_live(const OneBitBucket& b, int64_t i) {
-  return b.live == nullptr || (b.live[i / 64] >> (i % 64) & 1) != 0;
-}
-
-__device__ float element(const OneBitBucket& b, int64_t i) {
-  return b.residual == nullptr ? b.message[i] : __fadd_rn(b.message[i], b.residual[i]);
-}
 
 // One block of 64 threads a piece: thread l is lane l. No fused multiply-add, as on the CPU.
 __global__ void sum_pieces(OneBitBucket b, bool squares, double* sums, int64_t* counts) {

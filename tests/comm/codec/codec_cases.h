@@ -17,6 +17,11 @@ namespace terse::testing {
 struct CodecCase {
   std::string name;
   std::function<std::unique_ptr<Codec>(bool checksum)> make;
+  double parameter = 0;  // of every segment; 0: the codec's own option
+
+  std::vector<double> parameters(const Bucket& bucket) const {
+    return std::vector<double>(parameter == 0 ? 0 : bucket.segments.size(), parameter);
+  }
 };
 
 inline std::ostream& operator<<(std::ostream& out, const CodecCase& c) {
@@ -42,10 +47,12 @@ inline CodecCase onebit_case(const std::string& name, OneBitOptions options) {
 }
 
 inline CodecCase topk_case(const std::string& name, TopKOptions options) {
-  return {name, [options](bool checksum) mutable {
+  return {name,
+          [options](bool checksum) mutable {
             options.checksum = checksum;
             return make_topk_codec(options);
-          }};
+          },
+          options.density};
 }
 
 inline std::vector<CodecCase> codec_cases() {

@@ -11,25 +11,37 @@ namespace {
 
 class EveryCodec : public ::testing::TestWithParam<CodecCase> {
  protected:
-  std::unique_ptr<Codec> codec() const { return GetParam().make(true); }
+  static std::unique_ptr<BoundCodec> bind(const Bucket& bucket, int64_t parts) {
+    return GetParam().make(true)->bind(bucket, chunks(bucket.size, parts),
+                                       GetParam().parameters(bucket));
+  }
+  static Result run(const Bucket& bucket, int64_t parts, const std::vector<float>& message,
+                    const std::vector<float>& residual, const uint64_t* live = nullptr) {
+    return testing::run(*GetParam().make(true), bucket, parts, message, residual, live,
+                        GetParam().parameters(bucket));
+  }
+  static void check_round_trip(const std::vector<int64_t>& sizes, int64_t parts,
+                               const std::vector<float>& message,
+                               const std::vector<float>& residual);
 };
 
 INSTANTIATE_TEST_SUITE_P(Codec, EveryCodec, ::testing::ValuesIn(codec_cases()), case_name);
 
 // The residual is what decoding leaves of message + residual, exactly; sizes are known beforehand.
-void check_round_trip(const Codec& codec, const std::vector<int64_t>& sizes, int64_t parts,
-                      const std::vector<float>& message, const std::vector<float>& residual) {
+void EveryCodec::check_round_trip(const std::vector<int64_t>& sizes, int64_t parts,
+                                  const std::vector<float>& message,
+                                  const std::vector<float>& residual) {
   SCOPED_TRACE(::testing::Message() << sizes.size() << " segments, first "
                                     << (sizes.empty() ? 0 : sizes[0]) << ", parts " << parts);
   const Bucket bucket = make_bucket(sizes);
-  const Result got = run(codec, bucket, parts, message, residual);
+  const Result got = run(bucket, parts, message, residual);
   ASSERT_EQ(got.decoded.size(), message.size());
   for (size_t i = 0; i < message.size(); ++i) {
     const float x = message[i] + residual[i];
     ASSERT_TRUE(std::isfinite(got.decoded[i])) << i << ": " << x;
     ASSERT_EQ(got.shadow[i], x - got.decoded[i]) << i;
   }
-  const auto bound = codec.bind(bucket, chunks(bucket.size, parts));
+  const auto bound = bind(bucket, parts);
   for (int64_t j = 0; j < bound->parts(); ++j) {
     const auto bytes = static_cast<int64_t>(got.messages[static_cast<size_t>(j)].size());
     if (bound->fixed_size())
@@ -45,21 +57,21 @@ TEST_P(EveryCodec, RoundTrips) {
     for (const auto& sizes : kShapes) {
       const int64_t n = make_bucket(sizes).size;
       for (const int64_t parts : {1, 2, 3, 4, 5, 7})
-        check_round_trip(*codec(), sizes, parts, values(n, 1), values(n, 2));
+        check_round_trip(sizes, parts, values(n, 1), values(n, 2));
       if (HasFatalFailure()) return;
     }
   }
   const int64_t million = (1 << 20) + 5;
-  check_round_trip(*codec(), {million}, 3, values(million, 1), values(million, 2));
+  check_round_trip({million}, 3, values(million, 1), values(million, 2));
 }
 
 TEST_P(EveryCodec, AwkwardNumbers) {
   for (const Isa isa : supported()) {
     const WithIsa with(isa);
     const std::vector<float> zero(1067, 0.0f);
-    check_round_trip(*codec(), {1003, 64}, 2, awkward(1067), zero);
+    check_round_trip({1003, 64}, 2, awkward(1067), zero);
     for (const float x : {0.0f, -0.0f, 1e-42f, -1e-30f, 3e38f, -3e38f})
-      check_round_trip(*codec(), {1003, 64}, 2, std::vector<float>(1067, x), zero);
+      check_round_trip({1003, 64}, 2, std::vector<float>(1067, x), zero);
   }
 }
 
@@ -67,17 +79,17 @@ TEST_P(EveryCodec, SameBytesForEveryInstructionSetThreadCountAndCut) {
   const Bucket bucket = make_bucket({70000, 3, 4093, 1 << 16, 77});
   for (const auto& message : {values(bucket.size, 5), awkward(bucket.size)}) {
     const auto residual = values(bucket.size, 6);
-    const Result first = run(*codec(), bucket, 3, message, residual);
+    const Result first = run(bucket, 3, message, residual);
     for (const Isa isa : supported())
       for (const int threads : {1, 2, 3}) {
         const WithIsa with(isa);
         omp_set_num_threads(threads);
-        const Result other = run(*codec(), bucket, 3, message, residual);
+        const Result other = run(bucket, 3, message, residual);
         EXPECT_EQ(first.messages, other.messages) << isa_name(isa) << threads;
         EXPECT_EQ(patterns(first.shadow), patterns(other.shadow)) << isa_name(isa) << threads;
         EXPECT_EQ(patterns(first.decoded), patterns(other.decoded)) << isa_name(isa) << threads;
       }
-    const Result whole = run(*codec(), bucket, 1, message, residual);
+    const Result whole = run(bucket, 1, message, residual);
     EXPECT_EQ(patterns(first.decoded), patterns(whole.decoded)) << "number of parts";
   }
   omp_set_num_threads(omp_get_num_procs());
@@ -86,13 +98,13 @@ TEST_P(EveryCodec, SameBytesForEveryInstructionSetThreadCountAndCut) {
 TEST_P(EveryCodec, WorksOnUnalignedMemory) {
   const Bucket bucket = make_bucket({5000, 77});
   const auto message = values(bucket.size, 5), residual = values(bucket.size, 6);
-  const Result aligned = run(*codec(), bucket, 2, message, residual);
+  const Result aligned = run(bucket, 2, message, residual);
   auto m = message, e = residual;
   m.insert(m.begin(), 0.0f), e.insert(e.begin(), 0.0f);
   std::vector<float> shadow(m.size());
   for (const Isa isa : supported()) {
     const WithIsa with(isa);
-    const auto bound = codec()->bind(bucket, chunks(bucket.size, 2));
+    const auto bound = bind(bucket, 2);
     Messages messages(*bound);
     bound->encode(kTag, {m.data() + 1, e.data() + 1, shadow.data() + 1, nullptr}, messages.rooms,
                   messages.used);
@@ -119,8 +131,8 @@ TEST_P(EveryCodec, DeadCoordinatesTakeNoPart) {
   for (const Isa isa : supported()) {
     const WithIsa with(isa);
     const auto residual = values(bucket.size, 4);
-    const Result a = run(*codec(), bucket, 3, one, residual, live.data());
-    const Result b = run(*codec(), bucket, 3, other, residual, live.data());
+    const Result a = run(bucket, 3, one, residual, live.data());
+    const Result b = run(bucket, 3, other, residual, live.data());
     EXPECT_EQ(a.messages, b.messages);
     for (int64_t i = 0; i < bucket.size; ++i) {
       const auto at = static_cast<size_t>(i);
@@ -135,7 +147,7 @@ TEST_P(EveryCodec, DeadCoordinatesTakeNoPart) {
 
 TEST_P(EveryCodec, SumsMessagesInOrder) {
   const Bucket bucket = make_bucket({5000, 300});
-  const auto bound = codec()->bind(bucket, chunks(bucket.size, 2));
+  const auto bound = bind(bucket, 2);
   std::vector<Messages> all;
   std::vector<std::vector<float>> decoded;
   std::vector<MessageTag> tags;

@@ -12,7 +12,8 @@ namespace {
 class HostileMessage : public ::testing::TestWithParam<CodecCase> {
  protected:
   std::vector<std::byte> good(bool checksum = true) const {
-    const auto bound = GetParam().make(checksum)->bind(bucket_, {{0, bucket_.size}});
+    const auto bound = GetParam().make(checksum)->bind(bucket_, {{0, bucket_.size}},
+                                                       GetParam().parameters(bucket_));
     Messages messages(*bound);
     const auto x = values(bucket_.size, 1);
     bound->encode(kTag, {.message = x.data()}, messages.rooms, messages.used);
@@ -23,7 +24,8 @@ class HostileMessage : public ::testing::TestWithParam<CodecCase> {
   std::string complaint(std::span<const std::byte> message, const MessageTag& tag = kTag) const {
     std::vector<float> out(static_cast<size_t>(bucket_.size));
     try {
-      decode_message(*GetParam().make(true), message, tag, bucket_, out);
+      decode_message(*GetParam().make(true), message, tag, bucket_, out,
+                     GetParam().parameters(bucket_));
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::disagree);
       return error.what();
@@ -100,7 +102,8 @@ TEST_P(HostileMessage, WithoutChecksumEveryBitMatters) {
   auto message = good(false);
   const auto decoded = [&] {
     std::vector<float> out(static_cast<size_t>(bucket_.size));
-    decode_message(*GetParam().make(false), message, kTag, bucket_, out);
+    decode_message(*GetParam().make(false), message, kTag, bucket_, out,
+                   GetParam().parameters(bucket_));
     return patterns(out);
   };
   const auto before = decoded();

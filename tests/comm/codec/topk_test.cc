@@ -17,8 +17,8 @@ namespace {
 Result run(const Bucket& bucket, int64_t parts, const TopKOptions& options,
            std::span<const double> densities, const std::vector<float>& message,
            const std::vector<float>& residual, const uint64_t* live = nullptr) {
-  const Result result = run(*make_topk_codec(options), bucket, parts, message, residual, live,
-                            {densities.begin(), densities.end()});
+  const Result result = testing::run(*make_topk_codec(options), bucket, parts, message, residual,
+                                     live, {densities.begin(), densities.end()});
   for (const auto& bytes : result.messages) EXPECT_EQ(bytes.size() % 8, 0u);
   return result;
 }
