@@ -87,6 +87,11 @@ class Exchange {
   virtual void reset_residuals() {}                   // a new residual epoch
   virtual double residual_norm() const { return 0; }  // L2 over this rank's committed residuals
 
+  // For tests and `terse lab`: the committed residuals of a bucket, this rank's whole and its chunk
+  // as an owner; undefined where the exchange keeps none.
+  virtual at::Tensor worker_residual(int64_t bucket) const { return (void)bucket, at::Tensor(); }
+  virtual at::Tensor server_residual(int64_t bucket) const { return (void)bucket, at::Tensor(); }
+
   virtual void save(StateWriter& state) const { (void)state; }
   // Same number of ranks: bitwise. Another number: every rank gets the mean of the saved worker
   // residuals and its part of the concatenated server residual, so the pending update is unchanged.

@@ -48,8 +48,7 @@ class GatherExchange final : public Exchange {
   void save(StateWriter& state) const override;
   void load(const StateReader& state) override;
 
-  // For tests and `terse lab`: the committed residual.
-  at::Tensor worker_residual(int64_t bucket) const { return control_.residual(bucket); }
+  at::Tensor worker_residual(int64_t bucket) const override { return control_.residual(bucket); }
 
  private:
   struct Slot;

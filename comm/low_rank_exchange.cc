@@ -253,8 +253,8 @@ void LowRankExchange::save(StateWriter& state) const {
 void LowRankExchange::load(const StateReader& state) {
   control_.load(state, group_.size());
   for (const auto& s : slots_) {
-    s->step =
-        state.require_integer(Scope::shared, fmt::format("exchange/steps/{}", s->bucket->index));
+    s->step = state.integer(Scope::shared, fmt::format("exchange/steps/{}", s->bucket->index))
+                  .value_or(0);  // `terse lab` starts from residuals alone
     for (const Matrix& a : s->matrices) {
       const auto saved = state.tensor(Scope::shared, "exchange/factor/" + a.segment.name, 0);
       if (!saved || saved->shape.size() != 2 || saved->shape[1] != a.segment.columns) continue;

@@ -59,8 +59,8 @@ class LowRankExchange final : public Exchange {
   void save(StateWriter& state) const override;
   void load(const StateReader& state) override;
 
-  // For tests: the committed residual, and Q^T [rank, columns] of a segment (undefined: whole).
-  at::Tensor worker_residual(int64_t bucket) const { return control_.residual(bucket); }
+  at::Tensor worker_residual(int64_t bucket) const override { return control_.residual(bucket); }
+  // For tests: Q^T [rank, columns] of a segment; undefined: it travels whole.
   at::Tensor factor(int64_t bucket, const std::string& segment) const;
 
  private:

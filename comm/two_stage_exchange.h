@@ -58,10 +58,8 @@ class TwoStageExchange final : public Exchange {
   void save(StateWriter& state) const override;
   void load(const StateReader& state) override;
 
-  // For tests and `terse lab`: the committed residuals of a bucket; e_w whole, e_s this rank's
-  // chunk.
-  at::Tensor worker_residual(int64_t bucket) const { return worker_.residual(bucket); }
-  at::Tensor server_residual(int64_t bucket) const { return server_.current(bucket); }
+  at::Tensor worker_residual(int64_t bucket) const override { return worker_.residual(bucket); }
+  at::Tensor server_residual(int64_t bucket) const override { return server_.current(bucket); }
 
  private:
   struct Slot;

@@ -52,7 +52,7 @@ class Training {
     w2_ = parameter("w2", {1, 48}, true);
     reducer.bucket_bytes = 2048 * 4;
     reducer_ = std::make_unique<Reducer>(
-        group, parameters_, 
+        group, parameters_,
         make_optimizer(optim, 1000,
                        {.lossy = exchange.compressed(),
                         .ranks = group.size(),

@@ -7,14 +7,11 @@
 
 #include "base/error.h"
 #include "launch/rendezvous.h"
+#include "tests/optim/ranks.h"
 #include "tests/optim/training.h"
 
 namespace terse {
 namespace {
-
-void expect(bool condition, const std::string& what) {
-  if (!condition) throw std::runtime_error("training: " + what);
-}
 
 OptimOptions onebit(int64_t freeze) {
   OptimOptions o;
@@ -140,6 +137,7 @@ int run(const std::string& file) {
     poisoned_run(group);
     resumed_run(group);
     diverging_replicas(group);
+    dgc_runs(group);
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

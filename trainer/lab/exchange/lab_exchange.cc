@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "comm/dense_exchange.h"
 #include "comm/make_exchange.h"
-#include "comm/two_stage_exchange.h"
 #include "export/safetensors.h"
 #include "trainer/lab/exchange/lab_exchange_input.h"
 
@@ -71,9 +70,8 @@ void lab_exchange(const LabExchangeOptions& options, Group group) {
   const BucketPlan plan{{input.bucket()}};
   const auto exchange = make_exchange(group, options.exchange);
   exchange->attach(plan);
-  const auto* two_stage = dynamic_cast<const TwoStageExchange*>(exchange.get());
   const Range chunk = chunk_of(input.bucket().size, group.size(), group.rank());
-  if (two_stage != nullptr) input.load_residuals(*exchange, chunk, group.size());
+  if (input.has_residuals()) input.load_residuals(*exchange, chunk, group.size());
   Output output;
   std::vector<int64_t> wire, dense;
   for (int64_t call = 0; call < input.calls(); ++call) {
@@ -82,10 +80,10 @@ void lab_exchange(const LabExchangeOptions& options, Group group) {
     wire.push_back(group.wire_bytes().total() - before);
     dense.push_back(dense_bytes(group, plan));
   }
-  if (two_stage != nullptr) {
-    output.add_segments(input, two_stage->worker_residual(0), "residual");
-    output.add("server_residual", two_stage->server_residual(0), {chunk.size()});
-  }
+  if (const at::Tensor kept = exchange->worker_residual(0); kept.defined())
+    output.add_segments(input, kept.to(at::kFloat), "residual");
+  if (const at::Tensor kept = exchange->server_residual(0); kept.defined())
+    output.add("server_residual", kept, {chunk.size()});
   if (group.rank() == 0 || options.out.find("{rank}") != std::string::npos)
     output.write(path_of(options.out, group.rank()),
                  {{"server_offset", std::to_string(chunk.begin)},

@@ -28,7 +28,8 @@ LabExchangeInput::LabExchangeInput(const std::string& path) : file_(path) {
   for (const auto& [name, shape] : shapes_) {
     int64_t size = 1;
     for (const int64_t d : shape) size *= d;
-    bucket_.segments.push_back({name, bucket_.size, size, 1, size, true});
+    const int64_t rows = shape.size() > 1 ? shape[0] : 1;
+    bucket_.segments.push_back({name, bucket_.size, size, rows, rows > 0 ? size / rows : 0, true});
     bucket_.size += size;
   }
   for (int64_t call = 0; call < calls_; ++call)
@@ -37,10 +38,16 @@ LabExchangeInput::LabExchangeInput(const std::string& path) : file_(path) {
 }
 
 void LabExchangeInput::read_name(const std::string& name) {
-  if (name == "server_residual") return;
+  if (name == "server_residual") {
+    has_residuals_ = true;
+    return;
+  }
   const size_t at = name.rfind('@');
   const std::string suffix = at == std::string::npos ? "" : name.substr(at + 1);
-  if (suffix == "residual") return;
+  if (suffix == "residual") {
+    has_residuals_ = true;
+    return;
+  }
   const int64_t call = call_of(suffix);
   if (call < 0)
     fail(ExitCode::invalid_file,

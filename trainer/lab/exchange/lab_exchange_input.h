@@ -21,6 +21,7 @@ class LabExchangeInput {
   std::vector<int64_t> shape(const std::string& name) const { return shapes_.at(name); }
   at::Tensor message(int64_t call) const;  // the bucket's elements
   // The optional residuals; zero where the file has none.
+  bool has_residuals() const { return has_residuals_; }
   void load_residuals(Exchange& exchange, Range chunk, int64_t ranks) const;
 
  private:
@@ -31,6 +32,7 @@ class LabExchangeInput {
   std::map<std::string, std::vector<int64_t>> shapes_;  // by segment, in byte order
   Bucket bucket_;
   int64_t calls_ = 0;
+  bool has_residuals_ = false;
 };
 
 }  // namespace terse

@@ -1,0 +1,78 @@
+// SGD against LibTorch's own, and the schedule of densities. DGC itself: dgc_ranks.cc.
+#include "optim/dgc.h"
+
+#include <gtest/gtest.h>
+#include <torch/optim/sgd.h>
+
+#include "tests/optim/flat.h"
+
+namespace terse {
+namespace {
+
+const std::vector<SegmentSpec> kSegments = {{"a", 37, 53, true}, {"norm", 1, 61, false}};
+
+void equals_torch(bool nesterov) {
+  at::manual_seed(1);
+  Flat flat(kSegments,
+            std::make_shared<Dgc>(SgdOptions{0.9, nesterov, 0.1}, DensitySchedule{}, false, 1));
+  std::vector<at::Tensor> decaying, others;
+  for (const Segment* s : flat.segments())
+    (s->decay ? decaying : others).push_back(flat.value(*s).clone().requires_grad_(true));
+  const auto options = [&](double decay) {
+    return torch::optim::SGDOptions(1e-2).momentum(0.9).nesterov(nesterov).weight_decay(decay);
+  };
+  torch::optim::SGD oracle({{decaying, std::make_unique<torch::optim::SGDOptions>(options(0.1))},
+                            {others, std::make_unique<torch::optim::SGDOptions>(options(0))}},
+                           options(0));
+  for (int64_t step = 1; step <= 30; ++step) {
+    size_t d = 0, n = 0;
+    for (const Segment* s : flat.segments()) {
+      const at::Tensor g = at::randn({s->size});
+      flat.gradient(*s).copy_(g);
+      (s->decay ? decaying[d++] : others[n++]).mutable_grad() = g;
+    }
+    oracle.step();
+    flat.step(step, 1e-2);
+  }
+  size_t d = 0, n = 0;
+  // mu (u + g) rounds once where torch rounds mu u + g and then mu times that: ulps of a velocity
+  // near 3, times 0.01, thirty times.
+  for (const Segment* s : flat.segments())
+    EXPECT_TRUE(at::allclose(flat.value(*s), s->decay ? decaying[d++] : others[n++], 1e-5, 1e-6))
+        << s->name;
+}
+
+TEST(Sgd, EqualsTorch) {
+  equals_torch(false);
+}
+TEST(Sgd, EqualsTorchWithNesterov) {
+  equals_torch(true);
+}
+
+TEST(DensitySchedule, FallsInFourStagesAndStays) {
+  const DensitySchedule s{.density = 0.001, .ramp_steps = 40};
+  EXPECT_EQ(s.at(1), 0.25);
+  EXPECT_EQ(s.at(10), 0.25);
+  EXPECT_EQ(s.at(11), 0.0625);
+  EXPECT_EQ(s.at(21), 0.015625);
+  EXPECT_EQ(s.at(40), 0.004);
+  EXPECT_EQ(s.at(41), 0.001);
+  EXPECT_EQ(s.at(1000000), 0.001);
+}
+
+TEST(DensitySchedule, IsNeverSparserThanItsEnd) {
+  const DensitySchedule s{.density = 0.1, .ramp_steps = 4};
+  EXPECT_EQ(s.at(1), 0.25);
+  EXPECT_EQ(s.at(2), 0.1);
+}
+
+TEST(DensitySchedule, StaysDenseUntilSparseIsSmaller) {
+  const DensitySchedule s{.density = 0.001, .ramp_steps = 40, .sparse_below = 0.05};
+  EXPECT_EQ(s.at(1), 0);
+  EXPECT_EQ(s.at(20), 0);
+  EXPECT_EQ(s.at(21), 0.015625);
+  EXPECT_EQ(DensitySchedule{.density = 0.001}.at(1), 0.001);  // no ramp
+}
+
+}  // namespace
+}  // namespace terse

@@ -1,0 +1,16 @@
+// The parts of the multi-process test program optim_ranks.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+#include "comm/group.h"
+
+namespace terse {
+
+inline void expect(bool condition, const std::string& what) {
+  if (!condition) throw std::runtime_error("training: " + what);
+}
+
+void dgc_runs(const Group& group);
+
+}  // namespace terse
