@@ -1,11 +1,11 @@
 // Writes a random Llama with a real tokenizer for the engine tests.
 //
-//   engine_model TEXT TYPE FOLDER      model.gguf, hf/ and tokenizer.model, trained on TEXT
-//   engine_model --ids MODEL TEXTS     JSON: sentencepiece's ids of each NUL-terminated text
+//   engine_model TEXT TYPE FOLDER      model.gguf, hf/ and tokenizer.model, trained on TEXT as
+//                                      `terse prepare` does
+//   engine_model --ids MODEL TEXTS     JSON: terse's ids of each NUL-terminated text
 //
 // TYPE: q4_0, q8_0, half_int3, f32, f16 or bf16.
-#include <sentencepiece_processor.h>
-#include <sentencepiece_trainer.h>
+#include <fmt/ranges.h>
 
 #include <cstdio>
 #include <string>
@@ -14,39 +14,23 @@
 #include "base/error.h"
 #include "export/formats.h"
 #include "tests/export/sample_artifact.h"
+#include "trainer/data/tokenizer.h"
 
 namespace terse {
 namespace {
 
 constexpr int kVocab = 600;
 
-void load(sentencepiece::SentencePieceProcessor& processor, const std::string& model) {
-  if (!processor.Load(model).ok()) fail(ExitCode::invalid_file, "{}: cannot be loaded", model);
-}
-
-TokenizerData train(const std::string& text, const std::string& prefix) {
-  // Only with these settings does llama.cpp tokenize alike.
-  const auto status = sentencepiece::SentencePieceTrainer::Train(
-      fmt::format("--input={} --model_prefix={} --vocab_size={} --model_type=bpe "
-                  "--byte_fallback=true --normalization_rule_name=identity "
-                  "--remove_extra_whitespaces=false --minloglevel=2",
-                  text, prefix, kVocab));
-  if (!status.ok()) fail(ExitCode::invalid_file, "sentencepiece: {}", status.ToString());
-  sentencepiece::SentencePieceProcessor processor;
-  load(processor, prefix + ".model");
-  TokenizerData t;
-  for (int id = 0; id < processor.GetPieceSize(); ++id) {
-    const PieceType type = processor.IsUnknown(id)   ? PieceType::unknown
-                           : processor.IsControl(id) ? PieceType::control
-                           : processor.IsByte(id)    ? PieceType::byte
-                                                     : PieceType::normal;
-    t.pieces.push_back({processor.IdToPiece(id), processor.GetScore(id), type});
-  }
-  t.bos = processor.bos_id();
-  t.eos = processor.eos_id();
-  t.unk = processor.unk_id();
-  t.model = read_text(prefix + ".model");
-  return t;
+TokenizerData train(const std::string& text) {
+  const Tokenizer tokenizer = Tokenizer::train({read_text(text)}, kVocab);
+  TokenizerData data;
+  for (const Tokenizer::Piece& piece : tokenizer.pieces())
+    data.pieces.push_back({piece.text, piece.score, static_cast<PieceType>(piece.type)});
+  data.bos = tokenizer.bos();
+  data.eos = tokenizer.eos();
+  data.unk = tokenizer.unknown();
+  data.model = tokenizer.model();
+  return data;
 }
 
 void write(const std::string& text, const std::string& type, const std::string& folder) {
@@ -65,22 +49,22 @@ void write(const std::string& text, const std::string& type, const std::string& 
   if (type == "f32") options.dense = DType::f32;
   if (type == "f16") options.dense = DType::f16;
   Artifact artifact = sample_artifact(options);
-  artifact.tokenizer = train(text, folder + "/tokenizer");
   FileSystem& fs = FileSystem::real();
+  artifact.tokenizer = train(text);
+  write_atomically(fs, folder + "/tokenizer.model", artifact.tokenizer.model);
   export_artifact(fs, artifact, resolve_format("gguf"), folder + "/model.gguf");
   fs.remove_all(folder + "/hf");
   export_artifact(fs, artifact, resolve_format("hf"), folder + "/hf");
 }
 
 void print_ids(const std::string& model, const std::string& texts) {
-  sentencepiece::SentencePieceProcessor processor;
-  load(processor, model);
+  const Tokenizer tokenizer = Tokenizer::load(model);
   const std::string all = read_text(texts);
   std::string json;
   for (size_t begin = 0; begin < all.size();) {
     const size_t end = all.find('\0', begin);
-    const std::vector<int> ids =
-        processor.EncodeAsIds(std::string_view(all).substr(begin, end - begin));
+    const std::vector<int32_t> ids =
+        tokenizer.encode(std::string_view(all).substr(begin, end - begin));
     json += fmt::format("{}[{}]", begin == 0 ? "" : ",", fmt::join(ids, ","));
     begin = end + 1;
   }

@@ -75,7 +75,7 @@ def tokenize(program, folder):
     (folder / "texts.json").write_text(json.dumps(texts))
     engine = json.loads(run(ENGINE, ROOT / "scripts/engine/llama_perplexity.py", model,
                             "--tokenize", folder / "texts.json"))["ids"]
-    # sentencepiece's own ids, by the program that trained the tokenizer; texts without NUL.
+    # By terse's own tokenizer, trained as `terse prepare` trains it; texts without NUL.
     (folder / "texts.bin").write_bytes(b"".join(t.encode() + b"\0" for t in texts))
     ours = json.loads(run(program, "--ids", folder / "tokenizer.model", folder / "texts.bin"))
     for text, a, b in zip(texts, engine, ours, strict=True):
