@@ -13,6 +13,7 @@ namespace {
 constexpr std::chrono::milliseconds kPeriod{500};
 constexpr std::chrono::milliseconds kGoodbyePatience{5'000};
 constexpr std::chrono::milliseconds kGoodbyeDeadline{60'000};
+constexpr std::chrono::milliseconds kStoreTimeout{5'000};
 constexpr const char* kFailureKey = "failure";
 
 std::string beat_key(int rank) {
@@ -54,7 +55,7 @@ Heartbeat::Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, 
       neighbour_((rank + 1) % size),
       neighbour_heard_(Clock::now()) {
   // A dead store's host must not hold us for the store's own five minutes.
-  store_->setTimeout(std::chrono::seconds(5));
+  store_->setTimeout(kStoreTimeout);
   beat();
   thread_ = std::thread([this] { run(); });
 }
@@ -115,11 +116,26 @@ void Heartbeat::beat() {
     std::lock_guard lock(store_mutex_);
     ++count_;
     store_->set(beat_key(rank_), own_beat("alive"));
+    store_failing_since_.reset();
     if (failure()) return;
     if (auto told = published()) return remember(std::move(*told));
     watch_neighbour();
   } catch (const std::exception& e) {
-    lost_store(e.what());
+    store_failed(e.what());
+  }
+}
+
+// One lost packet or one slow answer is no dead store.
+void Heartbeat::store_failed(const char* what) {
+  const auto now = Clock::now();
+  if (!store_failing_since_) store_failing_since_ = now;
+  if (now - *store_failing_since_ >= limit_) return lost_store(what);
+  try {
+    std::lock_guard lock(store_mutex_);
+    store_ = store_->clone();
+    store_->setTimeout(kStoreTimeout);
+  } catch (const std::exception&) {
+    // The next beat tries again.
   }
 }
 

@@ -3,7 +3,9 @@
 // One thread per process, over a connection of its own to the store. Twice a second it writes this
 // rank's beat (a counter, and the collective it is at), reads its neighbour's (so that N ranks cost
 // N reads), and looks whether somebody reported a failure. The first failure is published once,
-// with the lost rank's name, and reaches everyone within a beat. A rank that ends says why first.
+// with the lost rank's name, and reaches everyone within a beat. A rank that ends says why first. A
+// store that does not answer is asked again, over a new connection, until the limit has passed; it
+// is given up at once only when a transport broke too.
 //
 // Thread-safe.
 #pragma once
@@ -68,6 +70,7 @@ class Heartbeat {
   Census count(std::map<int, int64_t>& first);
   void watch_neighbour();
   void lost_store(const char* what);
+  void store_failed(const char* what);
   std::optional<Beat> read(int rank);
   std::optional<Failure> published();
   void remember(Failure failure);
@@ -94,6 +97,7 @@ class Heartbeat {
   int neighbour_ = 0;
   int64_t neighbour_count_ = -1;
   Clock::time_point neighbour_heard_;
+  std::optional<Clock::time_point> store_failing_since_;
 
   std::thread thread_;
 };
