@@ -37,6 +37,25 @@ void check_steps(const Recipe& recipe, Keys& keys) {
                                        recipe.optim.freeze, steps));
 }
 
+// A recipe that asks for compression and gets none is an error, not a silent fall-back.
+void check_compression(const Recipe& recipe, Keys& keys) {
+  if (recipe.optim.name != "onebit_adam" || recipe.exchange.compressed()) return;
+  keys.problem("codec", fmt::format("[optim] name = \"onebit_adam\" compresses its momentum, but "
+                                    "\"{}\" does not; choose codec = \"onebit\", or [optim] name "
+                                    "= \"adamw\" for a dense run",
+                                    recipe.exchange.codec));
+}
+
+// The tokenizer decides the model's vocabulary.
+void check_vocabulary(const Recipe& recipe, Keys& keys) {
+  const int64_t model = recipe.model.vocab, data = recipe.data.vocab;
+  if (model == 0 || !recipe.data.tokenizer.empty() || recipe.data.text.empty() || model == data)
+    return;
+  keys.problem("vocab", fmt::format("{} is not [data] vocab = {}, the pieces of the tokenizer that "
+                                    "is trained; leave it out (0) or make them equal",
+                                    model, data));
+}
+
 // Whether the grid and the rotation fit the layers' inputs.
 void check_layers(const Recipe& recipe, Keys& keys) {
   if (!recipe.qat.enabled()) return;
@@ -67,6 +86,8 @@ void check_format(const Recipe& recipe, Keys& keys) {
 void check_together(const Recipe& recipe, const KeysOf& keys) {
   check_batch(recipe, keys("train"));
   check_steps(recipe, keys("optim"));
+  check_compression(recipe, keys("exchange"));
+  check_vocabulary(recipe, keys("model"));
   check_layers(recipe, keys("qat"));
   check_format(recipe, keys("export"));
 }

@@ -88,6 +88,15 @@ TEST(Recipe, ChecksAcrossTables) {
       message_of("[train]\nsteps = 50\n[optim]\nname = \"onebit_adam\"\nwarmup = 5\nfreeze = "
                  "60\n[exchange]\ncodec = \"onebit\"\n"),
       HasSubstr("nothing would be compressed"));
+  for (const std::string codec : {"fp32", "bf16"})
+    EXPECT_THAT(
+        message_of("[optim]\nname = \"onebit_adam\"\n[exchange]\ncodec = \"" + codec + "\"\n"),
+        AllOf(HasSubstr("r.toml:4:1: [exchange] codec"), HasSubstr("choose codec = \"onebit\""),
+              HasSubstr("name = \"adamw\"")));
+  EXPECT_THAT(message_of("[model]\nvocab = 300\n[data]\ntext = [\"a.txt\"]\nvocab = 400\n"),
+              AllOf(HasSubstr("r.toml:2:1: [model] vocab: 300"), HasSubstr("[data] vocab = 400")));
+  EXPECT_NO_THROW(
+      parse_recipe("[model]\nvocab = 400\n[data]\ntext = [\"a.txt\"]\nvocab = 400\n", "r.toml"));
   EXPECT_THAT(message_of("[model]\nhidden = 700\n[qat]\ntarget = \"gguf:q4_0\"\n"),
               AllOf(HasSubstr("r.toml:4:1: [qat] target"), HasSubstr("down_proj")));
 }
