@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/look_up.h"
 
 namespace terse {
 namespace {
@@ -12,13 +13,6 @@ template <typename T>
 T required(const std::optional<T>& found, std::string_view name) {
   if (!found) fail(ExitCode::invalid_file, "the checkpoint has no value '{}'", name);
   return *found;
-}
-
-template <typename Map>
-auto look_up(const Map& map, std::string_view name) -> std::optional<typename Map::mapped_type> {
-  auto it = map.find(name);
-  if (it == map.end()) return std::nullopt;
-  return it->second;
 }
 
 }  // namespace

@@ -51,17 +51,27 @@ SmallRun::SmallRun() {
             "[checkpoint]\nevery = 10\nkeep = 3\n");
 }
 
-Launch SmallRun::train_launch(const std::string& run, int ranks,
-                              const std::vector<std::string>& sets) {
+namespace {
+
+Launch terse_launch(std::vector<std::string> words, int ranks,
+                    const std::vector<std::string>& sets) {
   Launch launch;
   launch.ranks = ranks;
-  launch.command = {TERSE_PROGRAM, "train", path("recipe.toml"), "--out", path(run)};
+  launch.command = std::move(words);
+  launch.command.insert(launch.command.begin(), TERSE_PROGRAM);
   for (const std::string& set : sets) {
     launch.command.push_back("--set");
     launch.command.push_back(set);
   }
   launch.limit = std::chrono::seconds(120);
   return launch;
+}
+
+}  // namespace
+
+Launch SmallRun::train_launch(const std::string& run, int ranks,
+                              const std::vector<std::string>& sets) {
+  return terse_launch({"train", path("recipe.toml"), "--out", path(run)}, ranks, sets);
 }
 
 Outcome SmallRun::train(const std::string& run, int ranks, const std::vector<std::string>& sets,
@@ -73,15 +83,7 @@ Outcome SmallRun::train(const std::string& run, int ranks, const std::vector<std
 }
 
 Outcome SmallRun::resume(const std::string& run, int ranks, const std::vector<std::string>& sets) {
-  Launch launch;
-  launch.ranks = ranks;
-  launch.command = {TERSE_PROGRAM, "resume", path(run)};
-  for (const std::string& set : sets) {
-    launch.command.push_back("--set");
-    launch.command.push_back(set);
-  }
-  launch.limit = std::chrono::seconds(120);
-  return testing::run_ranks(launch);
+  return testing::run_ranks(terse_launch({"resume", path(run)}, ranks, sets));
 }
 
 std::vector<double> SmallRun::losses(const std::string& run) const {

@@ -1,9 +1,9 @@
 // Checkpoints: everything a run needs to go on, in a folder that either verifies or is ignored.
 //
 //   RUN/checkpoints/step-00000120/
-//     shared.safetensors     what all ranks hold alike: weights, optimizer, codes (written by rank
-//     0) rank-00000.safetensors what rank 0 alone holds: residuals (one file a rank) manifest.json
-//     step, ranks, values, each file's size and checksum; its own checksum last
+//     shared.safetensors      what all ranks hold alike: weights, optimizer, codes; by rank 0
+//     rank-00000.safetensors  what rank 0 alone holds: residuals; one file a rank
+//     manifest.json           step, ranks, values, each file's size and checksum; its own last
 //
 // A folder is written under a temporary name, every file synced, the manifest last, then renamed: a
 // kill at any moment leaves either no folder of that step or a whole one. "Newest" means the newest

@@ -6,6 +6,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/look_up.h"
 #include "export/safetensors.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/layout.h"
@@ -43,13 +44,6 @@ void verify_file(const std::string& folder, const ManifestFile& entry) {
     fail(ExitCode::invalid_file, "{}: {} bytes, the manifest says {}", path, size, entry.size);
   if (checksum(file.bytes()) != entry.checksum)
     fail(ExitCode::invalid_file, "{}: its content does not match the manifest's checksum", path);
-}
-
-template <typename Map>
-auto look_up(const Map& map, std::string_view name) -> std::optional<typename Map::mapped_type> {
-  auto it = map.find(name);
-  if (it == map.end()) return std::nullopt;
-  return it->second;
 }
 
 }  // namespace
