@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -62,20 +63,28 @@ class Training {
         exchange.compressed() ? make_exchange(group, exchange) : nullptr, reducer);
   }
 
-  // `poison`: this rank's gradient becomes NaN.
-  StepResult step(bool poison = false) {
+  // `poison`: this rank's gradient becomes NaN. `after_backward`: gradients are final then.
+  StepResult step(bool poison = false, const std::function<void()>& after_backward = {}) {
     ++step_;
     reducer_->begin(step_, 1e-2);
     reducer_->last_micro_batch();
     at::Tensor l = loss();
     if (poison) l = l * std::numeric_limits<double>::quiet_NaN();
     l.backward();
+    if (after_backward) after_backward();
     return reducer_->finish(poison ? 0.0 : l.item<double>());
   }
   Reducer& reducer() { return *reducer_; }
   at::Tensor weights() const {
     std::vector<at::Tensor> all;
     for (const Parameter& p : parameters_) all.push_back(p.value.detach().flatten());
+    return at::cat(all).clone();
+  }
+  const std::vector<Parameter>& parameters() const { return parameters_; }
+  // This rank's gradients in the order of weights().
+  at::Tensor gradients() const {
+    std::vector<at::Tensor> all;
+    for (const Parameter& p : parameters_) all.push_back(p.value.grad().flatten());
     return at::cat(all).clone();
   }
   // Rows of the embedding that no batch touches.
