@@ -82,7 +82,7 @@ struct Reducer::Impl {
   void offer(bool background);
   void exact_coefficient();
   void encode_again(double true_coefficient);
-  Ballot ballot(double loss) const;
+  Ballot ballot(double loss, bool stop) const;
   bool decide(const Tally& result, StepResult& r);
   void commit(const Tally& result);
   void skip(const StepResult& r);
@@ -175,7 +175,7 @@ void Reducer::Impl::encode_again(double true_coefficient) {
   thread.run_rest();
 }
 
-Ballot Reducer::Impl::ballot(double loss) const {
+Ballot Reducer::Impl::ballot(double loss, bool stop) const {
   const PhasePlan plan = optimizer->next_plan(context.step + 1);
   return {.step = context.step,
           .plan_hash = plan_hash,
@@ -186,7 +186,8 @@ Ballot Reducer::Impl::ballot(double loss) const {
           .loss = loss,
           .next_phase = static_cast<int64_t>(plan.phase),
           .next_residual_epoch = plan.residual_epoch,
-          .next_density = plan.density};
+          .next_density = plan.density,
+          .stop = stop ? 1 : 0};
 }
 
 // Draws from votes and answers, the same on all ranks, whether the step counts.
@@ -270,7 +271,7 @@ void Reducer::last_micro_batch() {
   s.offer(true);
 }
 
-StepResult Reducer::finish(double local_loss) {
+StepResult Reducer::finish(double local_loss, bool stop) {
   Impl& s = *impl_;
   const Clock::time_point begin = Clock::now();
   s.buffers.disarm();
@@ -280,9 +281,10 @@ StepResult Reducer::finish(double local_loss) {
     s.offer(false);
   }
   s.thread.run_rest();
-  const Tally result = vote(s.group, s.ballot(local_loss));
+  const Tally result = vote(s.group, s.ballot(local_loss, stop));
   StepResult r;
   r.phase = s.context.plan.phase;
+  r.stop = result.stop;
   r.comm_seconds = s.thread.busy_seconds();
   r.committed = s.decide(result, r);
   r.exposed_seconds = seconds_since(begin);

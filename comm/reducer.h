@@ -17,7 +17,7 @@
 //   for each step:
 //     reducer.begin(step, learning_rate);
 //     for each micro-batch: if (last) reducer.last_micro_batch(); loss.backward();
-//     StepResult r = reducer.finish(loss);
+//     StepResult r = reducer.finish(loss);    // r.stop: some rank wants to end here
 //
 // A parameter without a gradient this step contributes zeros. Each parameter may accumulate once
 // per backward(). Memory: 8 bytes a parameter here (12 from the first compressed step on) besides
@@ -63,6 +63,7 @@ struct StepResult {
   double exposed_seconds = 0;  // from finish()'s call to the end of the vote
   double comm_seconds = 0;     // communication thread busy
   bool reencoded = false;      // clip coefficient was off by more than 2: encoded again
+  bool stop = false;           // some rank passed `stop` to finish(); the same on all ranks
 };
 
 class Reducer {
@@ -80,8 +81,9 @@ class Reducer {
   void begin(int64_t step, double learning_rate);
   // Before the backward() that completes the gradients. Without it nothing overlaps.
   void last_micro_batch();
-  // Collective. On return gradients are zero again. Weights have moved if `committed`.
-  StepResult finish(double local_loss);
+  // Collective. On return gradients are zero again. Weights have moved if `committed`. `stop`: this
+  // rank was asked to end after this step; the vote tells all, whether the step counts or not.
+  StepResult finish(double local_loss, bool stop = false);
 
   const BucketPlan& plan() const;
   PhasePlan phase() const;  // of the step to come

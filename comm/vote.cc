@@ -39,6 +39,7 @@ Tally tally(std::span<const Ballot> ballots) {
       result.bad_rank = static_cast<int64_t>(rank);
     squares += b.squares;
     result.loss += b.loss;
+    result.stop = result.stop || b.stop != 0;
   }
   const auto ranks = static_cast<double>(ballots.size());
   result.loss /= ranks;

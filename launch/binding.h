@@ -19,6 +19,11 @@ namespace terse {
 
 enum class Bind { automatic, none };  // none: keep the launcher's mask, count its cores
 
+// The command line's --bind: "auto" or "none".
+inline Bind parse_bind(const std::string& name) {
+  return name == "none" ? Bind::none : Bind::automatic;
+}
+
 struct BindingOptions {
   Bind bind = Bind::automatic;
   std::optional<int> threads;    // instead of one for each core of the share

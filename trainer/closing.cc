@@ -46,6 +46,15 @@ double relative_error(std::span<const float> weight, const std::vector<float>& d
   return norm > 0 ? std::sqrt(difference / norm) : 0;
 }
 
+// Of rank 0's worker residual; -1 where the exchange keeps none in fp32.
+double residual_norm(const StateReader& checkpoint, const std::string& name) {
+  const auto view = checkpoint.tensor(Scope::own, "exchange/residual/" + name, 0);
+  if (!view || view->dtype != DType::f32) return -1;
+  double squares = 0;
+  for (const float x : view->as<float>()) squares += double{x} * x;
+  return std::sqrt(squares);
+}
+
 LayerRecord compressed_record(const Artifact& artifact, const std::vector<PackedPart>& parts,
                               LayerRecord record, const StateReader& checkpoint) {
   const CodeFormat format = *artifact.weight(parts.front().part).format;
@@ -94,10 +103,11 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
 }
 
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
-                              Group group, const ComputeOptions& compute) {
+                              Group group, const ComputeOptions& compute,
+                              const std::function<void()>& between) {
   const auto model = model_of(artifact, recipe.qat, compute);
   const TokenShard valid(data.valid);
-  return evaluate_record(*model, valid, group, 0, data.begin);
+  return evaluate_record(*model, valid, group, 0, data.begin, between);
 }
 
 std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateReader& checkpoint) {
@@ -109,6 +119,7 @@ std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateRead
     record.name = weight.name;
     record.rows = weight.shape[0];
     record.columns = weight.shape[1];
+    record.residual_norm = residual_norm(checkpoint, weight.name);
     const auto parts = parts_of(options, weight.name, record.rows);
     const ArtifactWeight& first = artifact.weight(parts.front().part);
     record.representation = std::string(dtype_name(first.dtype));

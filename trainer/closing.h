@@ -1,6 +1,7 @@
 // What is done with a run once its weights are final: closing evaluation, layer table, export,
 // report. All of it starts from the final checkpoint, so that what is measured is what is served.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -18,8 +19,10 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
                       const std::shared_ptr<Checkpoint>& checkpoint);
 
 // Collective: loss and perplexity of the checkpoint's Codes on all validation windows.
+// `between`: as EvaluateOptions (trainer/evaluate.h).
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
-                              Group group, const ComputeOptions& compute);
+                              Group group, const ComputeOptions& compute,
+                              const std::function<void()>& between);
 
 // One record a linear layer, for layers.json.
 std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateReader& checkpoint);

@@ -41,6 +41,7 @@ Connection connect(const ConnectOptions& options) {
   connection.world = resolve_world(current_environment(), options.flags);
   const auto store = join(connection.world, milliseconds(options.timeout_s));
   BindingOptions binding;
+  binding.bind = options.bind;
   if (options.threads > 0) binding.threads = static_cast<int>(options.threads);
   connection.binding = apply_binding(connection.world, binding);
   GroupOptions group;

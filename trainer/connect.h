@@ -14,6 +14,7 @@ struct ConnectOptions {
   std::string backend = "auto";  // auto | gloo | mpi | nccl
   double timeout_s = 60;         // of the rendezvous and of every collective
   int64_t threads = 0;           // of this rank; 0 = the cores it is bound to
+  Bind bind = Bind::automatic;
   bool cuda = false;
 };
 

@@ -5,6 +5,7 @@
 // same ids (scripts/engine), so the two perplexities are comparable.
 #pragma once
 #include <cstdint>
+#include <functional>
 
 #include "comm/group.h"
 #include "trainer/data/shard.h"
@@ -16,6 +17,9 @@ struct EvaluateOptions {
   int64_t windows = 0;  // the first so many; 0 = all
   int64_t batch = 8;    // windows of one forward
   int64_t begin = 1;    // id of the begin token
+  // Called before each batch, equally often on all ranks: it may be collective, and may throw to
+  // end the evaluation.
+  std::function<void()> between;
 };
 
 struct Evaluation {

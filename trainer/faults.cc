@@ -27,9 +27,41 @@ FaultKind kind_of(std::string_view name, const std::string& whole) {
   if (name == "nan") return FaultKind::nan;
   if (name == "hang") return FaultKind::hang;
   if (name == "exit") return FaultKind::exit;
-  fail(ExitCode::usage, "TERSE_FAULT: unknown kind '{}' in \"{}\"; there are kill, nan, hang, exit",
+  if (name == "full") return FaultKind::full;
+  fail(ExitCode::usage,
+       "TERSE_FAULT: unknown kind '{}' in \"{}\"; there are kill, nan, hang, exit, "
+       "full",
        name, whole);
 }
+
+// Everything works but writing.
+class FullDisk final : public FileSystem {
+ public:
+  std::unique_ptr<WritableFile> create(const std::string& path) override {
+    return std::make_unique<File>(path, real().create(path));
+  }
+  std::unique_ptr<WritableFile> append_to(const std::string& path) override {
+    return std::make_unique<File>(path, real().append_to(path));
+  }
+  void rename(const std::string& from, const std::string& to) override { real().rename(from, to); }
+  void remove(const std::string& path) override { real().remove(path); }
+  void remove_all(const std::string& path) override { real().remove_all(path); }
+  void make_directories(const std::string& path) override { real().make_directories(path); }
+  void sync_directory(const std::string& path) override { real().sync_directory(path); }
+  bool exists(const std::string& path) override { return real().exists(path); }
+  std::vector<std::string> list(const std::string& path) override { return real().list(path); }
+
+ private:
+  struct File final : WritableFile {
+    File(std::string p, std::unique_ptr<WritableFile> f) : path(std::move(p)), file(std::move(f)) {}
+    void append(std::span<const std::byte>) override {
+      fail(ExitCode::invalid_file, "{}: write: No space left on device (TERSE_FAULT)", path);
+    }
+    void sync() override { file->sync(); }
+    std::string path;
+    std::unique_ptr<WritableFile> file;
+  };
+};
 
 }  // namespace
 
@@ -54,7 +86,8 @@ Faults::Faults(int rank, int restart) {
   const char* text = std::getenv("TERSE_FAULT");
   if (text == nullptr) return;
   for (const Fault& fault : parse_faults(text))
-    if (fault.rank == rank && (restart == 0 || fault.kind == FaultKind::nan))
+    if (fault.rank == rank &&
+        (restart == 0 || fault.kind == FaultKind::nan || fault.kind == FaultKind::full))
       mine_.push_back(fault);
 }
 
@@ -68,6 +101,13 @@ bool Faults::strike(int64_t step) const {
     poisoned = poisoned || fault.kind == FaultKind::nan;
   }
   return poisoned;
+}
+
+FileSystem& Faults::disk(int64_t step) const {
+  static FullDisk full;
+  for (const Fault& fault : mine_)
+    if (fault.kind == FaultKind::full && fault.step == step) return full;
+  return FileSystem::real();
 }
 
 }  // namespace terse

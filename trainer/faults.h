@@ -2,17 +2,20 @@
 //
 //   TERSE_FAULT="kill:1:120"          rank 1 kills itself (SIGKILL) while taking step 120
 //   TERSE_FAULT="nan:0:7,hang:2:30"   rank 0's gradient turns NaN at step 7, rank 2 stops at 30
+//   TERSE_FAULT="full:1:40"           rank 1's disk is full when the checkpoint of step 40 is saved
 //
-// Kinds: kill, nan, hang, exit. A restarted job (restart count above 0) ignores kill, hang and
-// exit, so that a drill under a supervisor ends. Unset: nothing happens and nothing is spent.
+// Kinds: kill, nan, hang, exit, full. A restarted job (restart count above 0) ignores kill, hang
+// and exit, so that a drill under a supervisor ends. Unset: nothing happens and nothing is spent.
 #pragma once
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/file_system.h"
+
 namespace terse {
 
-enum class FaultKind { kill, nan, hang, exit };
+enum class FaultKind { kill, nan, hang, exit, full };
 
 struct Fault {
   FaultKind kind;
@@ -29,6 +32,8 @@ class Faults {
   Faults(int rank, int restart);
   // Called in the middle of each step. True: this step's gradient is to become NaN. May not return.
   bool strike(int64_t step) const;
+  // Where the checkpoint of this step is written: the real file system, or one without space.
+  FileSystem& disk(int64_t step) const;
 
  private:
   std::vector<Fault> mine_;

@@ -118,7 +118,7 @@ double Session::accumulate(const Batch& batch, bool poisoned) {
   return sum;
 }
 
-StepRecord Session::train_step() {
+StepRecord Session::train_step(bool stop) {
   const auto start = Clock::now();
   StepRecord record;
   record.step = ++step_;
@@ -126,7 +126,8 @@ StepRecord Session::train_step() {
   reducer_.begin(step_, record.learning_rate);
   const Batch batch = batcher_.next();
   const double local = accumulate(batch, faults_.strike(step_));
-  const StepResult result = reducer_.finish(local);
+  const StepResult result = reducer_.finish(local, stop);
+  stop_agreed_ = result.stop;
   if (result.committed) model_.refresh();
 
   record.loss = result.loss;
@@ -153,11 +154,12 @@ EvalRecord Session::evaluate_now(int64_t windows) {
 }
 
 EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, int64_t windows,
-                           int64_t begin) {
+                           int64_t begin, const std::function<void()>& between) {
   const auto start = Clock::now();
   EvaluateOptions options;
   options.windows = windows;
   options.begin = begin;
+  options.between = between;
   const Evaluation result = evaluate(model, valid, group, options);
   EvalRecord record;
   record.loss = result.loss;

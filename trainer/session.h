@@ -3,8 +3,8 @@
 //   Session session(recipe, group, data, device);
 //   if (resuming) session.load(checkpoint);
 //   while (session.step() < recipe.train.steps) {
-//     StepRecord record = session.train_step();
-//     ...
+//     StepRecord record = session.train_step(stop_requested());
+//     if (session.stop_agreed()) ...
 //     session.save(writer);
 //   }
 //
@@ -12,6 +12,7 @@
 // One thread.
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "base/state.h"
@@ -48,7 +49,11 @@ class Session {
   double epochs() const { return batcher_.epochs(); }
 
   // Forward, backward, exchange, vote, commit. Error as comm/reducer.h says.
-  StepRecord train_step();
+  // `stop`: this rank was asked to end; whether any was, stop_agreed() then says on all ranks.
+  StepRecord train_step(bool stop = false);
+  bool stop_agreed() const { return stop_agreed_; }
+  // Where the checkpoint of this step goes (trainer/faults.h may say that it is full).
+  FileSystem& disk() const { return faults_.disk(step_); }
   // On the first `windows` validation windows (0 = all).
   EvalRecord evaluate_now(int64_t windows);
   // Error(disagree) if the replicas have drifted apart.
@@ -69,6 +74,7 @@ class Session {
   Batcher batcher_;
   Reducer reducer_;
   int64_t step_ = 0;
+  bool stop_agreed_ = false;
 };
 
 // The recipe's [train] device and compute as the model takes them. "auto" is the GPU of this rank
@@ -78,7 +84,8 @@ ComputeOptions compute_options(const TrainOptions& options, int local_rank);
 at::ScalarType compute_type(const TrainOptions& options);
 
 // Evaluates any model on `valid`; shared by training, `terse eval` and the closing evaluation.
+// `between`: as EvaluateOptions.
 EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, int64_t windows,
-                           int64_t begin);
+                           int64_t begin, const std::function<void()>& between = {});
 
 }  // namespace terse

@@ -37,9 +37,12 @@ class Job {
   void report_step(const StepRecord& record);
   void evaluate(Session& session);
   bool save(Session& session, bool final_one);
+  void check_peers();
   bool stop_agreed();
+  void stop_where_asked();
   void check_compressed(const Session& session) const;
-  void close(Session& session);
+  bool close(Session& session);
+  void closing_work(Session& session);
 
   const TrainingOptions& options_;
   Recipe recipe_;
@@ -57,6 +60,7 @@ ConnectOptions connect_options(const TrainingOptions& options, const Recipe& rec
   ConnectOptions connect;
   connect.flags = options.flags;
   connect.backend = options.backend;
+  connect.bind = options.bind;
   connect.timeout_s = recipe.exchange.timeout_s;
   connect.threads = options.threads > 0 ? options.threads : recipe.train.threads;
   connect.cuda = recipe.train.device != "cpu" && at::hasCUDA();
@@ -84,6 +88,12 @@ Job::Job(const TrainingOptions& options, Recipe recipe)
          recipe_.train.micro_tokens, micro, sequences / ranks);
 }
 
+[[noreturn]] void stop_before_training() {
+  fail(ExitCode::preempted,
+       "asked to stop before the first step: no step was taken and nothing was saved; start again "
+       "with the same command");
+}
+
 // Rank 0 makes the tokenizer and the shards if they are not there; the others wait.
 DataFiles Job::prepare() {
   const DataOptions& data = recipe_.data;
@@ -96,11 +106,19 @@ DataFiles Job::prepare() {
     prepare.valid = data.valid;
     prepare.tokenizer = data.tokenizer;
     prepare.context = recipe_.model.context;
-    const DataSummary summary = prepare_data(prepare);
+    const DataSummary summary = prepare_data(prepare, [](const std::string&, double) {
+      if (stop_requested()) stop_before_training();
+    });
     options_.print(fmt::format("data         {}\n", summary.to_text()));
     return "";
   });
+  if (stop_agreed()) stop_before_training();
   const Tokenizer tokenizer = Tokenizer::load(data.dir + "/tokenizer.model");
+  if (recipe_.model.vocab != 0 && recipe_.model.vocab != tokenizer.vocab())
+    fail(ExitCode::usage,
+         "[model] vocab = {}, but the tokenizer in {} has {} pieces; leave the key out (0) or make "
+         "them equal",
+         recipe_.model.vocab, data.dir, tokenizer.vocab());
   return {data.dir + "/train.bin", data.dir + "/valid.bin", tokenizer.vocab(),
           std::max(tokenizer.bos(), 0)};
 }
@@ -179,18 +197,26 @@ void Job::evaluate(Session& session) {
   if (telemetry_) telemetry_->eval(record);
 }
 
-// All ranks stop at the same step, whoever got the signal. If a peer is dead, the signal was the
-// launcher clearing up: that is the thing to report.
+// If a peer is dead, the signal was the launcher clearing up: that is the thing to report.
+void Job::check_peers() {
+  const auto dead = connection_.group.dead_peers(std::chrono::seconds(5));
+  if (dead.empty()) return;
+  if (run_.empty()) fail(ExitCode::peer_lost, "rank {} died", dead.front());
+  fail(ExitCode::peer_lost, "rank {} died; resume with: terse resume {}", dead.front(), run_);
+}
+
+// Outside the steps, whose vote carries the wish: all ranks stop together, whoever got the signal.
 bool Job::stop_agreed() {
   const uint8_t mine = stop_requested() ? 1 : 0;
-  if (mine != 0) {
-    const auto dead = connection_.group.dead_peers(std::chrono::seconds(5));
-    if (!dead.empty())
-      fail(ExitCode::peer_lost, "rank {} died; resume with: terse resume {}", dead.front(), run_);
-  }
+  if (mine != 0) check_peers();
   for (uint8_t wish : connection_.group.all_gather_value(mine, "stop?"))
     if (wish != 0) return true;
   return false;
+}
+
+// For the closing work, which starts from the saved final checkpoint and can be done again.
+void Job::stop_where_asked() {
+  if (stop_agreed()) fail(ExitCode::preempted, "asked to stop in the closing work");
 }
 
 // A failed save in the middle of a run is reported and tried again at the next; the last one
@@ -199,7 +225,7 @@ bool Job::save(Session& session, bool final_one) {
   if (saved_step_ == session.step()) return true;
   Group group = connection_.group;
   CheckpointWriter writer(
-      FileSystem::real(), run_, session.step(), group.rank(),
+      session.disk(), run_, session.step(), group.rank(),
       [&group](const CheckpointPart& part) { return group.all_gather_value(part, "checkpoint"); });
   session.save(writer);
   if (telemetry_) telemetry_->sync();
@@ -218,10 +244,12 @@ bool Job::save(Session& session, bool final_one) {
 bool Job::steps(Session& session) {
   const auto due = [&](int64_t every) { return every > 0 && session.step() % every == 0; };
   while (session.step() < recipe_.train.steps) {
-    report_step(session.train_step());
+    const bool asked = stop_requested();
+    report_step(session.train_step(asked));
     const bool last = session.step() == recipe_.train.steps;
     if (!last && due(recipe_.train.eval_every)) evaluate(session);
-    if (stop_agreed()) {
+    if (session.stop_agreed()) {
+      if (asked) check_peers();
       session.check_replicas();
       save(session, true);
       return last;
@@ -245,14 +273,27 @@ void Job::check_compressed(const Session& session) const {
        recipe_.exchange.codec, first_step_ + 1, session.step());
 }
 
-void Job::close(Session& session) {
+// False if asked to stop before it was done; all of it can be done again from the final checkpoint.
+bool Job::close(Session& session) {
   session.check_replicas();
   check_compressed(session);
   save(session, true);
+  try {
+    closing_work(session);
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::preempted) throw;
+    return false;
+  }
+}
+
+void Job::closing_work(Session& session) {
   const auto checkpoint = checkpoint_of(run_, connection_.group.rank());
   const Artifact artifact = run_artifact(run_, recipe_, checkpoint);
-  EvalRecord record = closing_evaluation(artifact, recipe_, data_, connection_.group, compute_);
+  EvalRecord record = closing_evaluation(artifact, recipe_, data_, connection_.group, compute_,
+                                         [this] { stop_where_asked(); });
   record.step = session.step();
+  stop_where_asked();
   if (telemetry_) telemetry_->eval(record);
   on_leader(connection_.group, [&]() -> std::string {
     add_result(run_, record);
@@ -294,8 +335,7 @@ TrainingResult Job::run() {
     if (checkpoint) telemetry_->note(fmt::format("resumed from {}", checkpoint->folder()));
   }
   TrainingResult result;
-  result.preempted = !steps(session);
-  if (!result.preempted) close(session);
+  result.preempted = !steps(session) || !close(session);
   if (telemetry_) {
     result.summary = telemetry_->summary();
     result.summary.run = run_;

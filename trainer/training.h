@@ -22,6 +22,7 @@ struct TrainingOptions {
   std::vector<std::string> sets;  // --set table.key=value
   std::string backend = "auto";
   int64_t threads = 0;  // of a rank, before [train] threads; 0 = what the recipe says
+  Bind bind = Bind::automatic;
   WorldFlags flags;
   ProgressOptions progress;
   Print print;
@@ -33,7 +34,9 @@ struct TrainingResult {
 };
 
 // Errors: as Reducer and Checkpoint say. A stop signal ends in a checkpoint and `preempted`, unless
-// a peer died, which is Error(peer_lost).
+// a peer died, which is Error(peer_lost). While data are prepared there is nothing to save yet:
+// Error(preempted); in the closing work the final checkpoint is there already, and resuming does
+// that work again.
 TrainingResult train(const TrainingOptions& options);
 
 }  // namespace terse

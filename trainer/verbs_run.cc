@@ -4,9 +4,9 @@
 #include "base/error.h"
 #include "export/formats.h"
 #include "export/import.h"
+#include "trainer/cli/lab_connection.h"
 #include "trainer/cli/verbs.h"
 #include "trainer/closing.h"
-#include "trainer/connect.h"
 #include "trainer/data/tokenizer.h"
 #include "trainer/model/allocator.h"
 #include "trainer/snapshot.h"
@@ -22,15 +22,6 @@ DataFiles data_files(const std::string& folder) {
           std::max(tokenizer.bos(), 0)};
 }
 
-Connection connect(const CommonArguments& common) {
-  ConnectOptions options;
-  options.flags = common.world;
-  options.backend = common.backend;
-  options.timeout_s = common.timeout_s;
-  options.threads = common.threads;
-  return terse::connect(options);
-}
-
 Artifact artifact_of_run(const std::string& run) {
   return run_artifact(run, recipe_of(run), checkpoint_of(run, 0));
 }
@@ -41,6 +32,7 @@ struct Loaded {
   QatOptions qat;
   ComputeOptions compute;
   std::string data;
+  int64_t ignored_act_bits = 16;  // of a file: what training rounded activations to
 };
 
 Loaded load(const EvalArguments& arguments, int local_rank) {
@@ -51,6 +43,7 @@ Loaded load(const EvalArguments& arguments, int local_rank) {
       fail(ExitCode::usage, "{} is a file: say with --data which prepared folder to evaluate it on",
            arguments.path);
     loaded.artifact = read_artifact(arguments.path);
+    loaded.ignored_act_bits = loaded.artifact.act_bits;
     return loaded;
   }
   const Recipe recipe = recipe_of(arguments.path);
@@ -68,7 +61,7 @@ Loaded load(const EvalArguments& arguments, int local_rank) {
 
 int verb_eval(const CommonArguments& common, const EvalArguments& arguments) {
   tune_allocator();
-  Connection connection = connect(common);
+  Connection connection = connect_lab(common);
   const Loaded loaded = load(arguments, connection.world.local_rank);
   const DataFiles data = data_files(loaded.data);
   if (data.vocab != loaded.artifact.shape.vocab)
@@ -81,6 +74,12 @@ int verb_eval(const CommonArguments& common, const EvalArguments& arguments) {
   const EvalRecord record =
       evaluate_record(*model, valid, connection.group, arguments.windows, data.begin);
   if (!connection.leader()) return 0;
+  if (loaded.ignored_act_bits < 16)
+    fmt::print(
+        stderr,
+        "terse: note: the run rounded activations to {} bits; a file is evaluated as engines "
+        "read it, without. `terse eval RUN` rounds them\n",
+        loaded.ignored_act_bits);
   if (common.json)
     fmt::print("{{\"loss\": {:.9g}, \"perplexity\": {:.9g}, \"tokens\": {}}}\n", record.loss,
                record.perplexity, record.tokens);

@@ -20,6 +20,7 @@ TrainingOptions base_options(const CommonArguments& common) {
   options.backend = common.backend;
   options.flags = common.world;
   options.threads = common.threads;
+  options.bind = parse_bind(common.bind);
   std::FILE* stream = common.json ? stderr : stdout;
   options.progress = ProgressOptions::detect(::fileno(stream));
   options.print = [stream](std::string_view text) {

@@ -111,6 +111,76 @@ TEST(FaultSlow, TerminatedRunIsSavedAndResumes) {
   EXPECT_TRUE(small.final_state("run") == small.final_state("whole"));
 }
 
+// A signal's handler is in place, so that it ends nothing by itself any more.
+bool catches(int pid, int signal) {
+  std::ifstream file("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with("SigCgt:"))
+      return (std::stoull(line.substr(7), nullptr, 16) >> (signal - 1) & 1) != 0;
+  return false;
+}
+
+// There is nothing to save yet: said so, nothing half-written, and the same command starts afresh.
+TEST(FaultSlow, TerminatedPreparationLeavesNothing) {
+  SmallRun small;
+  testing::Job job(small.train_launch("run", 2, {}));
+  while (job.running(0) && !catches(job.pid(0), SIGTERM))
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  job.signal(0, SIGTERM);
+  const Outcome stopped = job.wait();
+  for (const auto& exit : stopped.exits) EXPECT_EQ(exit.code, 75) << stopped.text();
+  EXPECT_TRUE(says(stopped, "before the first step")) << stopped.text();
+  EXPECT_FALSE(std::filesystem::exists(small.path("data")));
+  EXPECT_FALSE(std::filesystem::exists(small.path("run")));
+  const Outcome again = small.train("run", 2, {"train.steps=25"});
+  EXPECT_TRUE(again.ok()) << again.text();
+}
+
+// All steps are taken and saved: the closing evaluation is left, and done when the run is resumed.
+TEST(FaultSlow, TerminatedClosingIsDoneByResume) {
+  SmallRun small;
+  const std::vector<std::string> sets = {"train.log_every=1", "data.valid=0.5"};
+  testing::Job job(small.train_launch("run", 2, sets));
+  ASSERT_TRUE(job.wait_for(0, "step 60/")) << job.wait().text();
+  job.signal(1, SIGTERM);
+  const Outcome stopped = job.wait();
+  for (const auto& exit : stopped.exits) EXPECT_EQ(exit.code, 75) << stopped.text();
+  EXPECT_TRUE(says(stopped, "saved; go on with: terse resume")) << stopped.text();
+  EXPECT_FALSE(std::filesystem::exists(small.path("run/results.json")));
+  const std::string state = small.final_state("run");
+  const Outcome resumed = small.resume("run", 2);
+  ASSERT_TRUE(resumed.ok()) << resumed.text();
+  EXPECT_TRUE(std::filesystem::exists(small.path("run/results.json")));
+  EXPECT_TRUE(small.final_state("run") == state);
+}
+
+// Disk full in mid-run on either rank: a warning, no trace of that checkpoint, the same end. At the
+// last save there is nothing to go on to.
+TEST(FaultSlow, DiskFullInMidRunIsAWarningAndAtTheEndAnError) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("whole", 2, {"checkpoint.keep=9"}).ok());
+  for (const std::string rank : {"0", "1"}) {
+    const std::string run = "full" + rank;
+    const Outcome outcome = small.train(run, 2, {"checkpoint.keep=9"}, Started::environment,
+                                        {{"TERSE_FAULT", "full:" + rank + ":30"}});
+    ASSERT_TRUE(outcome.ok()) << outcome.text();
+    EXPECT_TRUE(says(outcome, "step-00000030: not saved")) << outcome.text();
+    EXPECT_TRUE(says(outcome, "going on without it")) << outcome.text();
+    const std::string checkpoints = small.path(run) + "/checkpoints";
+    std::vector<std::string> names;
+    for (const auto& entry : std::filesystem::directory_iterator(checkpoints))
+      names.push_back(entry.path().filename());
+    std::ranges::sort(names);
+    EXPECT_EQ(names, (std::vector<std::string>{"step-00000010", "step-00000020", "step-00000040",
+                                               "step-00000050", "step-00000060"}));
+    EXPECT_TRUE(small.final_state(run) == small.final_state("whole"));
+  }
+  const Outcome last =
+      small.train("last", 2, {}, Started::environment, {{"TERSE_FAULT", "full:1:60"}});
+  for (const auto& exit : last.exits) EXPECT_EQ(exit.code, 5) << last.text();
+  EXPECT_TRUE(says(last, "rank 1 could not write its part")) << last.text();
+}
+
 // A survivor that is asked to stop saves nothing: the dead peer is the reason, not the signal.
 TEST(FaultSlow, TerminatedSurvivorReportsTheDeadPeer) {
   SmallRun small;

@@ -17,6 +17,7 @@ namespace {
 
 using ::testing::AnyOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 testing::Exit terse(std::vector<std::string> arguments) {
@@ -107,6 +108,39 @@ void expect_other_formats(const SmallRun& small, const std::string& run) {
               AnyOf("exact", "exact-after", "impossible"));
 }
 
+// layers.json: rank 0's residual of every layer, which together are no more than all of it.
+void expect_residuals(const std::string& run) {
+  const auto layers = nlohmann::json::parse(read_text(run + "/layers.json"));
+  double squares = 0;
+  for (const auto& layer : layers.is_array() ? layers : layers.at("layers")) {
+    const double norm = layer.at("residual_norm").get<double>();
+    EXPECT_GT(norm, 0) << layer.at("name");
+    squares += norm * norm;
+  }
+  std::ifstream metrics(run + "/metrics.jsonl");
+  double all = 0;  // of the last step, biases and server residual included
+  for (std::string line; std::getline(metrics, line);)
+    if (const auto record = nlohmann::json::parse(line); record.at("kind") == "step")
+      all = record.at("residual_norm").get<double>();
+  EXPECT_GT(squares, 0.1 * all * all);
+  EXPECT_LT(squares, all * all);
+}
+
+// The file cannot say how activations were rounded: its evaluation says what it leaves out.
+TEST(Verbs, EvaluationOfAFileSaysThatActivationsAreNotRounded) {
+  SmallRun small;
+  const testing::Outcome trained =
+      small.train("run", 1,
+                  {"export.format=\"gguf\"", "train.steps=8", "optim.warmup=2", "optim.freeze=4",
+                   "qat.act_bits=8"});
+  ASSERT_TRUE(trained.ok()) << trained.text();
+  const std::string run = small.path("run");
+  const testing::Exit of_file = terse({"eval", run + "/model.gguf", "--data", small.path("data")});
+  EXPECT_EQ(of_file.code, 0);
+  EXPECT_THAT(of_file.output, HasSubstr("the run rounded activations to 8 bits"));
+  EXPECT_THAT(terse({"eval", run}).output, Not(HasSubstr("rounded activations")));
+}
+
 TEST(Verbs, OfAFinishedRun) {
   SmallRun small;
   const testing::Outcome trained =
@@ -119,6 +153,7 @@ TEST(Verbs, OfAFinishedRun) {
   expect_codes(file, run);
   expect_one_loss(run, file, small.path("data"));
   expect_other_formats(small, run);
+  expect_residuals(run);
   for (const std::string& path : {file, run, run + "/checkpoints/step-00000020"})
     EXPECT_FALSE(answer({"inspect", path}).at("tensors").empty()) << path;
 

@@ -15,6 +15,7 @@ struct CommonArguments {
   std::string backend = "auto";  // auto | gloo | mpi | nccl
   double timeout_s = 60;         // of verbs without a recipe
   int64_t threads = 0;           // of a rank; 0 = the cores it is bound to
+  std::string bind = "auto";     // auto | none
   bool json = false;             // one JSON value on standard output, nothing else there
 };
 

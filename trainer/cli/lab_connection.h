@@ -11,6 +11,7 @@ inline Connection connect_lab(const CommonArguments& common) {
   options.backend = common.backend;
   options.timeout_s = common.timeout_s;
   options.threads = common.threads;
+  options.bind = parse_bind(common.bind);
   return connect(options);
 }
 

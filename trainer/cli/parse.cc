@@ -46,6 +46,7 @@ class Parser {
   void add_bench();
 
   CLI::App* chosen() const;
+  void refuse_unknown(const std::vector<std::string>& arguments) const;
   [[noreturn]] void explain(const std::vector<std::string>& arguments,
                             const std::string& error) const;
 
@@ -94,6 +95,10 @@ void Parser::add_common() {
       ->check(CLI::PositiveNumber);
   group->add_option("--threads", common_.threads, "threads of a rank; 0 = its cores")
       ->check(CLI::Range(0, 4096));
+  group
+      ->add_option("--bind", common_.bind,
+                   "auto: a rank gets its share of the cores; none: it keeps what it was given")
+      ->check(CLI::IsMember({"auto", "none"}));
   group->add_flag("--json", common_.json, "answer with one JSON value on standard output");
 }
 
@@ -284,7 +289,8 @@ std::string suggestion(const std::string& wrong, const std::vector<std::string>&
   return best.empty() ? "" : fmt::format("; did you mean '{}'?", best);
 }
 
-void Parser::explain(const std::vector<std::string>& arguments, const std::string& error) const {
+// Names the first word that is no option, value or verb where it stands.
+void Parser::refuse_unknown(const std::vector<std::string>& arguments) const {
   const CLI::App* app = chosen();
   const std::vector<std::string> verbs = verb_names(*app);
   const std::vector<std::string> options = option_names(*app);
@@ -299,7 +305,17 @@ void Parser::explain(const std::vector<std::string>& arguments, const std::strin
     if (!option.starts_with("-") && !verbs.empty())
       fail(ExitCode::usage, "{} has no verb '{}'{} (verbs: {})", name, option,
            suggestion(option, verbs), fmt::join(verbs, ", "));
+    const CLI::Option* known = app_.get_option_no_throw(option);
+    const bool value_follows =
+        known != nullptr && known->get_items_expected_max() > 0 && option == *it;
+    if (value_follows && it + 1 != arguments.end()) ++it;
   }
+}
+
+void Parser::explain(const std::vector<std::string>& arguments, const std::string& error) const {
+  refuse_unknown(arguments);
+  const CLI::App* app = chosen();
+  const std::string name = app == &app_ ? "terse" : "terse " + app->get_name();
   fail(ExitCode::usage, "{}: {} (see `{} --help`)", name, error, name);
 }
 
@@ -308,6 +324,7 @@ Invocation Parser::parse(const std::vector<std::string>& arguments) {
   try {
     app_.parse(reversed);
   } catch (const CLI::CallForHelp&) {
+    if (!verb_names(*chosen()).empty()) refuse_unknown(arguments);
     return {common_, HelpText{help_of(*chosen())}};
   } catch (const CLI::ParseError& error) {
     if (!manual_) explain(arguments, error.what());

@@ -1,8 +1,8 @@
 // What a run ends in: results.json (evaluations, exports, engines) and layers.json (what each layer
 // became). Both are small, written atomically, and optional for the report.
 //
-// `terse train` writes both at its end; `terse eval` and `terse export` read results.json, add to
-// it and write it back. Units: bytes, seconds, nats.
+// `terse train` writes both at its end; `terse export` adds to results.json. Units: bytes, seconds,
+// nats.
 #pragma once
 #include <cstdint>
 #include <limits>

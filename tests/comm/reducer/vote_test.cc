@@ -34,6 +34,15 @@ TEST(Vote, NamesTheFirstRankThatIsNotFinite) {
   EXPECT_EQ(tally(b).bad_rank, 2);
 }
 
+TEST(Vote, OneRankThatWasAskedToStopStopsAll) {
+  auto b = ballots(3);
+  EXPECT_FALSE(tally(b).stop);
+  b[2].stop = 1;
+  EXPECT_TRUE(tally(b).stop);
+  b[0].loss = std::numeric_limits<double>::quiet_NaN();  // in a step that does not count, too
+  EXPECT_TRUE(tally(b).stop);
+}
+
 TEST(Vote, DisagreementNamesRanksAndValues) {
   const auto message = [](auto change) {
     auto b = ballots(4);

@@ -113,6 +113,20 @@ TEST(Parse, WrongWordsAreAnsweredWithTheNearest) {
   EXPECT_THAT(error_of({"doctor", "--wordl-size", "2"}), HasSubstr("'--world-size'"));
 }
 
+TEST(Parse, HelpOfAnUnknownVerbIsNoHelpOfAnother) {
+  EXPECT_THAT(error_of({"trian", "--help"}), HasSubstr("no verb 'trian'; did you mean 'train'?"));
+  EXPECT_THAT(error_of({"--rank", "1", "trian", "--help"}), HasSubstr("no verb 'trian'"));
+  EXPECT_THAT(error_of({"lab", "encod", "--help"}), HasSubstr("did you mean 'encode'?"));
+  EXPECT_THAT(parse_as<HelpText>({"--rank", "1", "--help"}).text, HasSubstr("VERB --help"));
+  EXPECT_THAT(parse_as<HelpText>({"lab", "--help"}).text, HasSubstr("encode"));
+}
+
+TEST(Parse, Binding) {
+  EXPECT_EQ(parse_command_line({"doctor"}).common.bind, "auto");
+  EXPECT_EQ(parse_command_line({"train", "r.toml", "--bind", "none"}).common.bind, "none");
+  EXPECT_THAT(error_of({"doctor", "--bind", "core"}), HasSubstr("--bind"));
+}
+
 TEST(Parse, MissingAndWrongValues) {
   EXPECT_THAT(error_of({"train"}), HasSubstr("recipe"));
   EXPECT_THAT(error_of({"prepare", "a.txt"}), HasSubstr("--out"));

@@ -17,6 +17,17 @@ TEST(Faults, Parses) {
     EXPECT_THROW(parse_faults(wrong), Error) << wrong;
 }
 
+TEST(Faults, DiskIsFullAtThatStepOnly) {
+  ::setenv("TERSE_FAULT", "full:2:7", 1);
+  const Faults faults(2, 0), other(0, 0);
+  ::unsetenv("TERSE_FAULT");
+  const std::string path = ::testing::TempDir() + "/faults_test.txt";
+  EXPECT_THROW(write_atomically(faults.disk(7), path, "text"), Error);
+  EXPECT_FALSE(FileSystem::real().exists(path));
+  EXPECT_EQ(&faults.disk(8), &FileSystem::real());
+  EXPECT_EQ(&other.disk(7), &FileSystem::real());
+}
+
 TEST(Faults, NanStrikesOnce) {
   ::setenv("TERSE_FAULT", "nan:0:7,nan:1:8", 1);
   const Faults faults(0, 0);
