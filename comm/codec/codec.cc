@@ -57,8 +57,7 @@ std::vector<double> slice_parameters(const Bucket& bucket, Range range,
   std::vector<double> cut;
   for (size_t s = 0; s < parameters.size(); ++s) {
     const Segment& segment = bucket.segments.at(s);
-    if (std::max(segment.offset, range.begin) <
-        std::min(segment.offset + segment.size, range.end))
+    if (std::max(segment.offset, range.begin) < std::min(segment.offset + segment.size, range.end))
       cut.push_back(parameters[s]);
   }
   return cut;

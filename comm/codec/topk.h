@@ -7,10 +7,10 @@
 // Equal magnitudes go by lowest index, so that exactly k are sent; zeros never are. The residual
 // keeps all that was not sent. Selection is over whole segments, wherever the parts cut them
 // (comm/codec/select.h says how; rules `sampled` and `threshold` are its options too).
-// Segments that are vectors (Segment::matrix() is false), have fewer than `dense_below` elements or a density of 1
-// are sent as plain values without indices. With parameters at bind() these alone decide: a density
-// of 1 is dense, any other is not, so that a cut of a matrix (slice_bucket) can be sparse as well:
-// topk_densities() gives the parameters that stand for the options.
+// Segments that are vectors (Segment::matrix() is false), have fewer than `dense_below` elements or
+// a density of 1 are sent as plain values without indices. With parameters at bind() these alone
+// decide: a density of 1 is dense, any other is not, so that a cut of a matrix (slice_bucket) can
+// be sparse as well: topk_densities() gives the parameters that stand for the options.
 //
 // selected() holds the coordinates of sparse segments only: DGC does not mask the velocity of a
 // segment that is sent whole, which leaves ordinary momentum there.

@@ -142,13 +142,15 @@ void lab_optimize(const LabOptimizeOptions& options, Group group) {
   const bool compressed = options.exchange.compressed();
   ReducerOptions reducer_options;
   reducer_options.clip = options.train.clip;
-  Reducer reducer(group, parameters, make_optimizer(options.optim, steps,
-                                 {.lossy = compressed,
-                                  .ranks = group.size(),
-                                  .density = options.exchange.density,
-                                  .sparse_below = sparse_break_even(options.exchange, group.size())}),
-                  make_dense_exchange(group, options.exchange),
-                  compressed ? make_exchange(group, options.exchange) : nullptr, reducer_options);
+  Reducer reducer(
+      group, parameters,
+      make_optimizer(options.optim, steps,
+                     {.lossy = compressed,
+                      .ranks = group.size(),
+                      .density = options.exchange.density,
+                      .sparse_below = sparse_break_even(options.exchange, group.size())}),
+      make_dense_exchange(group, options.exchange),
+      compressed ? make_exchange(group, options.exchange) : nullptr, reducer_options);
   Output output;
   Log log;
   int64_t number = 0;
