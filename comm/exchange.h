@@ -23,6 +23,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "base/state.h"
@@ -81,6 +82,10 @@ class Exchange {
   virtual int64_t wire_bytes(int64_t bucket) const = 0;
   // How many buckets were encoded by a lossy codec since attach: proves that compression happened.
   virtual int64_t encodes() const { return 0; }
+
+  // What was decided since the last call (per-layer parameters, a change of codec), one JSON object
+  // each, for decisions.jsonl. The same on all ranks.
+  virtual std::vector<std::string> take_decisions() { return {}; }
 
   virtual void commit() {}
   virtual void rollback() {}

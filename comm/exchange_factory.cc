@@ -8,6 +8,7 @@
 #include "comm/dense_exchange.h"
 #include "comm/gather_exchange.h"
 #include "comm/hierarchical_exchange.h"
+#include "comm/lgreco_exchange.h"
 #include "comm/low_rank_exchange.h"
 #include "comm/make_exchange.h"
 #include "comm/two_stage_exchange.h"
@@ -17,9 +18,9 @@ namespace {
 
 // |x - C(x)|^2 <= (1 - delta) |x|^2: exact for topk, what gaussian data gives for the others.
 double contraction(const ExchangeOptions& options) {
-  if (options.codec == "topk") return std::min(options.density, 0.9);
-  if (options.codec == "lowrank") return 0.1;
-  return options.codec == "onebit" ? 0.6 : 0.9;
+  if (options.worker() == "topk") return std::min(options.density, 0.9);
+  if (options.worker() == "lowrank") return 0.1;
+  return options.worker() == "onebit" ? 0.6 : 0.9;
 }
 
 // EControl's own choice (arXiv:2311.05645, theorem 1): more of the error than this and weak codecs
@@ -39,7 +40,7 @@ std::unique_ptr<Codec> codec_of(const ExchangeOptions& options) {
   if (options.codec == "onebit")
     return make_onebit_codec({.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
                               .block = std::max<int64_t>(options.block, 0)});
-  if (options.codec == "topk")
+  if (options.worker() == "topk")
     return make_topk_codec({.density = options.density, .bf16_values = options.values == "bf16"});
   using Bits = BitsOptions;
   Bits bits{.bits = static_cast<int>(options.bits),
@@ -51,16 +52,22 @@ std::unique_ptr<Codec> codec_of(const ExchangeOptions& options) {
 }
 
 bool one_stage(const ExchangeOptions& options, int64_t ranks) {
-  if (options.codec != "topk") return false;
+  if (options.worker() != "topk") return false;
   return options.sparse == "gather" || (options.sparse == "auto" && ranks <= 2);
+}
+
+LgrecoFamily family_of(const ExchangeOptions& options) {
+  if (options.family == "lowrank") return lgreco_low_rank(options.rank);
+  if (options.family == "topk") return lgreco_topk(options.density, codec_of(options));
+  return lgreco_bits(options.bits, codec_of(options));
 }
 
 std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
                                     at::Device device) {
   const FeedbackOptions feedback = feedback_of(options);
-  if (options.codec == "lowrank")
+  if (options.worker() == "lowrank")
     return std::make_unique<LowRankExchange>(
-        std::move(group), LowRankOptions{.rank = options.rank, .feedback = feedback}, device);
+        std::move(group), PowerSgdOptions{.rank = options.rank, .feedback = feedback}, device);
   if (one_stage(options, group.size()))
     return std::make_unique<GatherExchange>(std::move(group), codec_of(options), feedback, device);
   return std::make_unique<TwoStageExchange>(std::move(group), codec_of(options), feedback, device);
@@ -72,11 +79,18 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
                                         at::Device device, int64_t ranks_per_node) {
   const std::string& codec = options.codec;
   if (!options.compressed()) return make_dense_exchange(std::move(group), options, device);
-  if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank")
+  if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank" &&
+      codec != "lgreco")
     fail(ExitCode::usage,
-         "[exchange] codec = \"{}\" is not known; there are fp32, bf16, onebit, bits, topk and "
-         "lowrank",
+         "[exchange] codec = \"{}\" is not known; there are fp32, bf16, onebit, bits, topk, "
+         "lowrank and lgreco",
          codec);
+  if (codec == "lgreco")
+    return std::make_unique<LgrecoExchange>(
+        group, make_flat(group, options, device), family_of(options),
+        LgrecoOptions{.every = options.every,
+                      .allocation = {.rule = options.budget == "squares" ? BudgetRule::squares
+                                                                         : BudgetRule::norms}});
   if (!options.hierarchy || ranks_per_node == group.size() || ranks_per_node == 1)
     return make_flat(std::move(group), options, device);
   return std::make_unique<HierarchicalExchange>(group, ranks_per_node, [&](Group between) {

@@ -29,7 +29,7 @@ class Owners {
 }  // namespace
 
 void ExchangeOptions::bind(Keys& keys) {
-  keys.choice("codec", codec, {"fp32", "bf16", "onebit", "bits", "topk", "lowrank"},
+  keys.choice("codec", codec, {"fp32", "bf16", "onebit", "bits", "topk", "lowrank", "lgreco"},
               "how averages travel between ranks");
   keys.choice("dense", dense, {"fp32", "bf16"},
               "wire type of the phases that a compressed optimizer averages densely");
@@ -48,6 +48,12 @@ void ExchangeOptions::bind(Keys& keys) {
               "owner of each range (scatter); auto takes what sends less");
   keys.choice("values", values, {"fp32", "bf16"}, "topk: type of the values sent");
   keys.integer("rank", rank, 1, 1024, "lowrank: rank of each matrix");
+  keys.choice(
+      "family", family, {"lowrank", "topk", "bits"},
+      "lgreco: what is chosen for each matrix; its key (rank, density, bits) is the reference");
+  keys.integer("every", every, 15, int64_t{1} << 40, "lgreco: steps between decisions");
+  keys.choice("budget", budget, {"norms", "squares"},
+              "lgreco: errors are added up as norms or as squared norms");
   keys.choice("feedback", feedback, {"classic", "ef21", "econtrol"},
               "policy of the error feedback");
   keys.number(
@@ -64,7 +70,7 @@ void ExchangeOptions::check(Keys& keys) const {
   const ExchangeOptions standard;
   if (block > 0 && (block < 64 || !std::has_single_bit(static_cast<uint64_t>(block))))
     keys.problem("block", "must be 0 or a power of two from 64 on, e.g. 4096");
-  Owners owners(keys, codec);
+  Owners owners(keys, worker());
   owners.check("block", block != standard.block, {"onebit", "bits"});
   owners.check("scale", scale != standard.scale, {"onebit"});
   owners.check("bits", bits != standard.bits, {"bits"});
@@ -78,10 +84,18 @@ void ExchangeOptions::check(Keys& keys) const {
   owners.check("residual", residual != standard.residual, {"onebit", "bits", "topk"});
   owners.check("hierarchy", hierarchy, {"onebit", "bits", "topk"});
   owners.check("backend_all_reduce", backend_all_reduce, {"fp32"});
+  if (codec != "lgreco")
+    for (const auto& [key, set] : {std::pair("family", family != standard.family),
+                                   std::pair("every", every != standard.every),
+                                   std::pair("budget", budget != standard.budget)})
+      owners.check(key, set, {"lgreco"});
+  if (codec == "lgreco" && hierarchy)
+    keys.problem("hierarchy",
+                 "does not go with codec = \"lgreco\" yet: it sees slices of matrices");
   if (eta != standard.eta && feedback != "econtrol")
     keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
-  if (codec == "topk" && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");
-  if (codec == "bits" && scaling == "norm" && bits == 1)
+  if (worker() == "topk" && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");
+  if (worker() == "bits" && scaling == "norm" && bits == 1)
     keys.problem("bits", "1 bit and a norm is codec = \"onebit\"; bits needs 2 or more here");
   if (residual == "bf16" && feedback != "classic")
     keys.problem("residual", "bf16 goes with feedback = \"classic\" only");

@@ -8,7 +8,7 @@
 namespace terse {
 
 struct ExchangeOptions {
-  std::string codec = "fp32";  // fp32 | bf16 | onebit | bits | topk | lowrank
+  std::string codec = "fp32";  // fp32 | bf16 | onebit | bits | topk | lowrank | lgreco
   std::string dense = "fp32";  // wire type of dense phases under a compressed codec: fp32 | bf16
 
   std::string scale = "rms";  // onebit: l1 | rms (comm/codec/onebit.h compares them)
@@ -21,6 +21,11 @@ struct ExchangeOptions {
   std::string values = "fp32";       // topk: fp32 | bf16
   int64_t rank = 4;                  // lowrank
 
+  // lgreco (comm/lgreco_exchange.h); the family's own key above is its uniform reference
+  std::string family = "lowrank";  // lowrank | topk | bits
+  int64_t every = 500;             // steps between decisions
+  std::string budget = "norms";    // norms | squares
+
   std::string feedback = "classic";  // classic | ef21 | econtrol (comm/error_control.h)
   double eta = 0;                    // econtrol; 0: from the codec's contraction
   std::string residual = "fp32";     // type of the error feedback: fp32 | bf16
@@ -28,6 +33,8 @@ struct ExchangeOptions {
   bool backend_all_reduce = false;
   double timeout_s = 60;  // deadline of every collective; the Group's, kept here as a key
 
+  // The codec that does the work: the family of lgreco, else `codec`.
+  const std::string& worker() const { return codec == "lgreco" ? family : codec; }
   bool compressed() const { return codec != "fp32" && codec != "bf16"; }
   void bind(Keys& keys);
   void check(Keys& keys) const;

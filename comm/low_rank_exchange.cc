@@ -46,7 +46,7 @@ struct LowRankExchange::Slot {
   bool written = false;  // `second` holds the Q of a step that is not committed yet
 };
 
-LowRankExchange::LowRankExchange(Group group, const LowRankOptions& options, at::Device device)
+LowRankExchange::LowRankExchange(Group group, const PowerSgdOptions& options, at::Device device)
     : group_(std::move(group)),
       options_(options),
       device_(device),

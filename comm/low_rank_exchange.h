@@ -28,7 +28,7 @@
 
 namespace terse {
 
-struct LowRankOptions {
+struct PowerSgdOptions {
   int64_t rank = 4;
   FeedbackOptions feedback;
 };
@@ -36,7 +36,7 @@ struct LowRankOptions {
 class LowRankExchange final : public Exchange {
  public:
   // Error(usage) for bf16 residuals or another device than the CPU.
-  LowRankExchange(Group group, const LowRankOptions& options, at::Device device = at::kCPU);
+  LowRankExchange(Group group, const PowerSgdOptions& options, at::Device device = at::kCPU);
   ~LowRankExchange() override;
 
   std::string name() const override;
@@ -74,7 +74,7 @@ class LowRankExchange final : public Exchange {
   void multiply_p(Slot& slot);
 
   Group group_;
-  LowRankOptions options_;
+  PowerSgdOptions options_;
   at::Device device_;
   BucketPlan plan_;
   std::vector<std::unique_ptr<Slot>> slots_;

@@ -19,6 +19,7 @@ namespace terse {
 //                  gather on 2 ranks, where both send the same and one loss is less than two;
 //                  scatter beyond, where gather sends N - 1 copies
 //   lowrank        comm/low_rank_exchange.h
+//   lgreco         the family's exchange inside comm/lgreco_exchange.h
 //
 // `ranks_per_node` counts with options.hierarchy (comm/hierarchical_exchange.h).
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,

@@ -314,6 +314,10 @@ int64_t Reducer::encodes() const {
   return impl_->dense->encodes() + (impl_->compressed ? impl_->compressed->encodes() : 0);
 }
 
+std::vector<std::string> Reducer::take_decisions() {
+  return impl_->compressed ? impl_->compressed->take_decisions() : std::vector<std::string>();
+}
+
 at::Tensor Reducer::rounded(const std::string& name) const {
   return impl_->buffers.rounded(name);
 }
