@@ -4,6 +4,11 @@
 //   encode.onebit_layer  with residual, one scale per layer of 1,048,576
 //   decode.onebit, decode.onebit_layer
 //   encode.bf16, decode.bf16
+//   select.topk          exact top-k at 0.1 % of layers of 1,048,576, without residual
+//   encode.topk          the same with residual and shadow, into a message
+//   decode.topk          of one message
+//   step.dgc             u = 0.9 u + g, encode.topk of u with the accumulated v as residual,
+//                        both masked where entries were sent
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -19,7 +24,7 @@ struct BenchCommOptions {
 };
 
 // `value` in GB/s of fp32 elements, `ratio` the time over the memcpy's. Changes the process's
-// number of threads. About 10 s, quick 3 s; 500 MB of memory.
+// number of threads. About 15 s, quick 5 s; 1 GB of memory.
 std::vector<BenchResult> bench_comm(const BenchCommOptions& options);
 
 }  // namespace terse
