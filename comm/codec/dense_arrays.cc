@@ -55,12 +55,6 @@ void add_rows(const float* in, const float* residual, int64_t n, float* out) {
   });
 }
 
-void add_scaled(float factor, const float* a, const float* b, int64_t n, float* out) {
-  for_blocks(n, [&](int64_t at, int64_t size) {
-    TERSE_DISPATCH(add_scaled(factor, a + at, b + at, size, out + at));
-  });
-}
-
 void sum_rows(bool bf16, const std::vector<const std::byte*>& rows, int64_t n, float factor,
               float* out) {
   const auto count = static_cast<int64_t>(rows.size());

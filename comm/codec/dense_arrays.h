@@ -12,8 +12,6 @@ void to_bf16(const float* in, const float* residual, int64_t n, uint16_t* out, f
 void from_bf16(const uint16_t* in, int64_t n, float* out);
 // out = in + residual (null: zero).
 void add_rows(const float* in, const float* residual, int64_t n, float* out);
-// out = factor a + b, as a velocity is updated. `out` may not overlap the two.
-void add_scaled(float factor, const float* a, const float* b, int64_t n, float* out);
 // out = factor * (rows[0] + rows[1] + ...) in this order in fp32; rows of n fp32 or bf16 elements.
 void sum_rows(bool bf16, const std::vector<const std::byte*>& rows, int64_t n, float factor,
               float* out);

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "comm/codec/kernels/fence.h"
 #include "comm/codec/kernels/topk_kernels.h"
 
 namespace terse {
@@ -164,7 +165,7 @@ void TopKSelector::scan(const EncodeInput& in) {
           maxima_.get() + segment.first_word + (slot.range.begin / 64 - segment.range.begin / 64);
       TERSE_DISPATCH(topk_scan(a, slot.range.begin, slot.range.end, maxima));
     }
-    TERSE_DISPATCH(topk_fence());
+    TERSE_DISPATCH(codec_fence());
   }
 }
 

@@ -6,6 +6,7 @@
 #include "base/half.h"
 #include "base/isa.h"
 #include "comm/codec/index_code.h"
+#include "comm/codec/kernels/fence.h"
 #include "comm/codec/kernels/topk_kernels.h"
 #include "comm/codec/layout.h"
 
@@ -174,7 +175,7 @@ void sum_topk_sources(const TopKPart& part, std::span<const TopKSource> sources,
     WindowSum sum(part, sources);
 #pragma omp for schedule(static)
     for (int64_t w = 0; w < windows; ++w) sum.run(w, factor, live, out);
-    TERSE_DISPATCH(topk_fence());
+    TERSE_DISPATCH(codec_fence());
   }
 }
 

@@ -20,7 +20,7 @@ struct SgdStep {
 #define TERSE_DECLARE_SGD(isa)                                                                     \
   namespace isa {                                                                                  \
   /* u' = momentum u + g, out = u'; Nesterov: u' = momentum (u + g), out = u' + g. `next` = u'.    \
-     `out` may be `gradient`. */                                                                   \
+     `out` may be `gradient`. Past the cache where aligned; without decay p is not read. */        \
   void sgd_velocity(const SgdStep& step, const float* p, const float* gradient, const float* u,    \
                     float* next, float* out, int64_t count);                                       \
   /* p <- p - learning_rate d; `rounded`: null, or receives p as bf16. */                          \

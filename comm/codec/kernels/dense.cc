@@ -5,8 +5,6 @@
 namespace terse::TERSE_ISA {
 namespace {
 
-constexpr int64_t kAhead = 4096;  // elements fetched in advance, as in onebit.cc
-
 inline uint32_t as_uint(float x) {
   uint32_t u;
   __builtin_memcpy(&u, &x, sizeof u);
@@ -81,18 +79,6 @@ void bf16_decode(const uint16_t* in, int64_t n, float* out) {
     }
 #endif
   for (; i < n; ++i) out[i] = widen(in[i]);
-}
-
-void add_scaled(float factor, const float* a, const float* b, int64_t n, float* out) {
-  const F16 f = broadcast(factor);
-  int64_t i = 0;
-  if (reinterpret_cast<uintptr_t>(out) % 64 == 0)
-    for (; i + 16 <= n; i += 16) {
-      __builtin_prefetch(a + i + kAhead);
-      __builtin_prefetch(b + i + kAhead);
-      stream(out + i, add(mul(f, load(a + i)), load(b + i)));
-    }
-  for (; i < n; ++i) out[i] = factor * a[i] + b[i];
 }
 
 void sum_fp32(const float* const* rows, int64_t count, int64_t first, int64_t n, float factor,

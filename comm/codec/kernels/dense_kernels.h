@@ -13,8 +13,6 @@ namespace terse {
   void bf16_encode_residual(const float* in, const float* residual, int64_t n, uint16_t* out,    \
                             float* shadow);                                                      \
   void bf16_decode(const uint16_t* in, int64_t n, float* out);                                   \
-  /* out = factor a + b, written past the cache when aligned. */                                 \
-  void add_scaled(float factor, const float* a, const float* b, int64_t n, float* out);          \
   /* out = factor * (rows[0] + rows[1] + ...), added in this order in fp32. */                   \
   void sum_fp32(const float* const* rows, int64_t count, int64_t first, int64_t n, float factor, \
                 float* out);                                                                     \

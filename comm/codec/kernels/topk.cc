@@ -151,8 +151,4 @@ void topk_store(const float* sum, int64_t n, float factor, float* out) {
   for (; i < n; ++i) out[i] = sum[i] * factor;
 }
 
-void topk_fence() {
-  stream_fence();
-}
-
 }  // namespace terse::TERSE_ISA

@@ -25,8 +25,6 @@ namespace terse {
                        int64_t* count);                                                           \
   /* out = factor * sum, written past the cache. */                                               \
   void topk_store(const float* sum, int64_t n, float factor, float* out);                         \
-  /* Streaming stores of this thread become visible to others. */                                 \
-  void topk_fence();                                                                              \
   }
 TERSE_TOPK_KERNELS(scalar)
 TERSE_TOPK_KERNELS(avx2)

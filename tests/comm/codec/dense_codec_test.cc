@@ -55,20 +55,6 @@ TEST(DenseArrays, SumsInRankOrder) {
   }
 }
 
-TEST(DenseArrays, AddScaledRoundsTwice) {
-  const auto a = values(20003, 1), b = values(20003, 2);
-  for (const Isa isa : supported())
-    for (const size_t shift : {0u, 1u}) {  // misaligned too
-      const WithIsa with(isa);
-      std::vector<float> out(a.size() + shift);
-      add_scaled(0.9f, a.data(), b.data(), 20003, out.data() + shift);
-      for (size_t i = 0; i < a.size(); ++i) {
-        const float product = 0.9f * a[i];
-        ASSERT_EQ(out[i + shift], product + b[i]) << i;
-      }
-    }
-}
-
 TEST(DenseCodec, RoundTrips) {
   for (const int64_t n : {0, 1, 7, 8, 31, 32, 33, 1003, 20005})
     for (const int64_t parts : {1, 3}) {

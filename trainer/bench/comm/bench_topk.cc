@@ -1,8 +1,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "comm/codec/dense_arrays.h"
+#include "base/isa.h"
 #include "comm/codec/topk.h"
+#include "optim/kernels/sgd.h"
 #include "trainer/bench/comm/comm_bench.h"
 
 namespace terse {
@@ -17,20 +18,25 @@ float laplace(int64_t i, uint64_t seed) {
   return (h & 1) != 0 ? std::log(u) : -std::log(u);
 }
 
-// What a step of DGC does to a bucket: velocity, accumulation, selection, masking of both.
+// What a step of DGC does to a bucket (optim/dgc.cc, comm/reducer.cc): velocity into its shadow and
+// into the message, accumulation, selection, masking of both.
 void bench_dgc(CommBench& bench, BoundCodec& bound) {
   const int64_t n = bench.size();
-  const Buffer<float> gradient(n), velocity(n);
+  const Buffer<float> gradient(n), velocity(n), next(n), message(n);
   const Buffer<std::byte> bytes(bound.bytes(0));
   const std::span<std::byte> room(bytes.get(), static_cast<size_t>(bound.bytes(0)));
-  const Buffer<float> next(n);
   std::copy_n(bench.message(), n, gradient.get());
   std::copy_n(bench.residual(), n, velocity.get());
+  constexpr int64_t kBlock = 16384;
   int64_t used = 0;
   bench.measure("step.dgc", [&] {
-    add_scaled(0.9f, velocity.get(), gradient.get(), n, next.get());
-    bound.encode({}, {next.get(), bench.residual(), bench.shadow(), nullptr}, std::span(&room, 1),
-                 std::span(&used, 1));
+#pragma omp parallel for schedule(static)
+    for (int64_t at = 0; at < n; at += kBlock)
+      TERSE_DISPATCH(sgd_velocity({.momentum = 0.9f}, nullptr, gradient.get() + at,
+                                  velocity.get() + at, next.get() + at, message.get() + at,
+                                  std::min(kBlock, n - at)));
+    bound.encode({}, {message.get(), bench.residual(), bench.shadow(), nullptr},
+                 std::span(&room, 1), std::span(&used, 1));
     for (const int64_t i : bound.selected()) next.get()[i] = 0;
   });
 }
