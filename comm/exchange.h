@@ -35,6 +35,13 @@ namespace terse {
 using ExchangeObserver =
     std::function<void(int64_t bucket, const at::Tensor& message, const at::Tensor& residual)>;
 
+// Something that an exchange decided while running, for decisions.jsonl.
+struct ExchangeDecision {
+  std::string what;    // "lgreco", "codec"
+  std::string value;   // the choice
+  std::string reason;  // the numbers it rests on
+};
+
 class Exchange {
  public:
   virtual ~Exchange() = default;
@@ -83,9 +90,8 @@ class Exchange {
   // How many buckets were encoded by a lossy codec since attach: proves that compression happened.
   virtual int64_t encodes() const { return 0; }
 
-  // What was decided since the last call (per-layer parameters, a change of codec), one JSON object
-  // each, for decisions.jsonl. The same on all ranks.
-  virtual std::vector<std::string> take_decisions() { return {}; }
+  // What was decided since the last call. The same on all ranks.
+  virtual std::vector<ExchangeDecision> take_decisions() { return {}; }
 
   virtual void commit() {}
   virtual void rollback() {}

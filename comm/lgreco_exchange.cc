@@ -223,19 +223,20 @@ void LgrecoExchange::decide() {
   decisions_.push_back(std::move(decision));
 }
 
-std::vector<std::string> LgrecoExchange::take_decisions() {
-  std::vector<std::string> lines;
+std::vector<ExchangeDecision> LgrecoExchange::take_decisions() {
+  std::vector<ExchangeDecision> taken;
   for (; taken_ < decisions_.size(); ++taken_) {
     const LgrecoDecision& d = decisions_[taken_];
     std::string chosen;
     for (const auto& [name, parameter] : d.parameters)
-      chosen += fmt::format("{}\"{}\":{}", chosen.empty() ? "" : ",", name, parameter);
-    lines.push_back(fmt::format(
-        R"({{"decision":"lgreco","exchange":{},"switched":{},"bytes":{:.0f},"uniform_bytes":{:.0f},)"
-        R"("error":{},"budget":{},"parameters":{{{}}}}})",
-        d.step, d.switched, d.cost, d.uniform_cost, d.error, d.budget, chosen));
+      chosen += fmt::format("{}{}={}", chosen.empty() ? "" : " ", name, parameter);
+    taken.push_back(
+        {"lgreco", chosen,
+         fmt::format("{}: {:.0f} bytes a step where the uniform choice takes {:.0f}, "
+                     "error {:.4g} of a budget of {:.4g}",
+                     d.switched ? "changed" : "kept", d.cost, d.uniform_cost, d.error, d.budget)});
   }
-  return lines;
+  return taken;
 }
 
 void LgrecoExchange::apply() {

@@ -92,7 +92,7 @@ class LgrecoExchange final : public Exchange {
   void load(const StateReader& state) override;
 
   const std::vector<LgrecoDecision>& decisions() const { return decisions_; }
-  std::vector<std::string> take_decisions() override;
+  std::vector<ExchangeDecision> take_decisions() override;
 
  private:
   // One segment that can be chosen for.

@@ -314,8 +314,8 @@ int64_t Reducer::encodes() const {
   return impl_->dense->encodes() + (impl_->compressed ? impl_->compressed->encodes() : 0);
 }
 
-std::vector<std::string> Reducer::take_decisions() {
-  return impl_->compressed ? impl_->compressed->take_decisions() : std::vector<std::string>();
+std::vector<ExchangeDecision> Reducer::take_decisions() {
+  return impl_->compressed ? impl_->compressed->take_decisions() : std::vector<ExchangeDecision>();
 }
 
 at::Tensor Reducer::rounded(const std::string& name) const {

@@ -90,7 +90,7 @@ class Reducer {
   double residual_norm() const;
   // Lossy encodes so far in this process; 0 after a run that asked for compression is an error.
   int64_t encodes() const;
-  std::vector<std::string> take_decisions();  // Exchange::take_decisions()
+  std::vector<ExchangeDecision> take_decisions();  // Exchange::take_decisions()
   // With ReducerOptions::rounded: bf16 view [rows, columns] of a parameter, as of the last commit.
   at::Tensor rounded(const std::string& name) const;
   // Collective. Compares a hash of each parameter over the ranks; Error(disagree) names tensor and

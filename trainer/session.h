@@ -46,6 +46,7 @@ class Session {
   int64_t step() const { return step_; }  // steps taken so far, skipped ones included
   Llama& model() { return model_; }
   const Reducer& reducer() const { return reducer_; }
+  std::vector<ExchangeDecision> take_decisions() { return reducer_.take_decisions(); }
   double epochs() const { return batcher_.epochs(); }
 
   // Forward, backward, exchange, vote, commit. Error as comm/reducer.h says.

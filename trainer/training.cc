@@ -246,6 +246,8 @@ bool Job::steps(Session& session) {
   while (session.step() < recipe_.train.steps) {
     const bool asked = stop_requested();
     report_step(session.train_step(asked));
+    for (const ExchangeDecision& d : session.take_decisions())
+      if (telemetry_) telemetry_->decision({session.step() + 1, d.what, d.value, d.reason});
     const bool last = session.step() == recipe_.train.steps;
     if (!last && due(recipe_.train.eval_every)) evaluate(session);
     if (session.stop_agreed()) {
