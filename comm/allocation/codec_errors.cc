@@ -5,14 +5,15 @@
 namespace terse {
 namespace {
 
-// What `bound`, which has one part, leaves of x.
-void encode_shadow(BoundCodec& bound, const float* x, std::vector<float>& shadow) {
+// What `bound`, which has one part, leaves of x. Returns the bytes of its message.
+int64_t encode_shadow(BoundCodec& bound, const float* x, std::vector<float>& shadow) {
   std::vector<uint64_t> storage(static_cast<size_t>(bound.bytes(0) + 7) / 8);
   const std::span<std::byte> room(reinterpret_cast<std::byte*>(storage.data()),
                                   static_cast<size_t>(bound.bytes(0)));
   int64_t used = 0;
   bound.encode(MessageTag{}, {x, nullptr, shadow.data(), nullptr}, std::span(&room, 1),
                std::span(&used, 1));
+  return used;
 }
 
 }  // namespace
@@ -31,6 +32,19 @@ std::vector<std::vector<double>> codec_errors(const Codec& codec, const Bucket& 
     }
   }
   return errors;
+}
+
+std::vector<double> codec_bytes(const Codec& codec, int64_t rows, int64_t columns,
+                                std::span<const double> parameters, const float* x) {
+  const int64_t size = rows * columns;
+  const Bucket bucket{0, size, {{"segment", 0, size, rows, columns, true}}};
+  std::vector<float> shadow(static_cast<size_t>(size));
+  std::vector<double> bytes;
+  for (const double& parameter : parameters)
+    bytes.push_back(static_cast<double>(
+        encode_shadow(*codec.bind(bucket, {{0, size}}, std::span(&parameter, 1)), x, shadow) -
+        kHeaderBytes));
+  return bytes;
 }
 
 }  // namespace terse

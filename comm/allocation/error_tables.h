@@ -30,6 +30,12 @@ std::vector<double> topk_errors(std::span<const float> x, std::span<const int64_
 std::vector<std::vector<double>> codec_errors(const Codec& codec, const Bucket& bucket,
                                               std::span<const double> parameters, const float* x);
 
+// Bytes that a segment of rows x columns adds to a bucket's message with each parameter: its own
+// message less the header. Exact for codecs of fixed size but for scale groups that a bucket cuts
+// elsewhere; top-k's depend on x, so it is encoded.
+std::vector<double> codec_bytes(const Codec& codec, int64_t rows, int64_t columns,
+                                std::span<const double> parameters, const float* x);
+
 struct LowRankOptions {
   int64_t oversampling = 8;
   int64_t iterations = 2;  // of subspace iteration; each reads x twice
