@@ -8,6 +8,10 @@ std::string bucket_tag(int64_t bucket) {
   return fmt::format("bucket {}", bucket);
 }
 
+std::string steps_key(int64_t bucket) {
+  return fmt::format("exchange/steps/{}", bucket);
+}
+
 void check_bucket_tensor(const at::Tensor& tensor, int64_t size, const char* what) {
   TERSE_CHECK(tensor.scalar_type() == at::kFloat && tensor.is_contiguous(),
               "{} must be contiguous fp32", what);

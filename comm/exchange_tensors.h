@@ -10,6 +10,10 @@ namespace terse {
 // "bucket 3", for the messages of a Group.
 std::string bucket_tag(int64_t bucket);
 
+// Where a checkpoint keeps how often a bucket was exchanged; absent (`terse lab` starts from
+// residuals alone): never.
+std::string steps_key(int64_t bucket);
+
 // A contiguous fp32 tensor of `size` elements; anything else is a bug of the caller.
 void check_bucket_tensor(const at::Tensor& tensor, int64_t size, const char* what);
 

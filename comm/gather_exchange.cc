@@ -140,10 +140,17 @@ double GatherExchange::residual_norm() const {
 }
 
 void GatherExchange::save(StateWriter& state) const {
+  // Stochastic rounding draws from the number of the exchange.
+  for (const Bucket& bucket : plan_.buckets)
+    state.value(Scope::shared, steps_key(bucket.index),
+                static_cast<int64_t>(slot(bucket.index).step));
   control_.save(state);
 }
 
 void GatherExchange::load(const StateReader& state) {
+  for (const Bucket& bucket : plan_.buckets)
+    slot(bucket.index).step =
+        static_cast<uint64_t>(state.integer(Scope::shared, steps_key(bucket.index)).value_or(0));
   control_.load(state, group_.size());
 }
 

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <atomic>
 #include <numeric>
 
 #include "base/error.h"
@@ -12,14 +13,17 @@
 namespace terse {
 namespace {
 
-// The ranks of this rank's node, or its peers (the same place on every node).
+// The ranks of this rank's node, or its peers (the same place on every node). A name is used once:
+// all ranks make the same groups in the same order, so a count tells them apart.
 Group part_of(const Group& group, int64_t per_node, bool inside) {
+  static std::atomic<int64_t> made{0};
   const int64_t node = group.rank() / per_node, local = group.rank() % per_node;
   std::vector<int> ranks;
   for (int rank = 0; rank < group.size(); ++rank)
     if ((inside ? rank / per_node == node : rank % per_node == local)) ranks.push_back(rank);
-  return group.sub_group(ranks,
-                         inside ? fmt::format("node{}", node) : fmt::format("peers{}", local));
+  const int64_t number = made++;
+  return group.sub_group(ranks, inside ? fmt::format("node{}.{}", node, number)
+                                       : fmt::format("peers{}.{}", local, number));
 }
 
 int64_t checked(const Group& group, int64_t per_node) {

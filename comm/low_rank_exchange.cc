@@ -240,7 +240,7 @@ double LowRankExchange::residual_norm() const {
 void LowRankExchange::save(StateWriter& state) const {
   control_.save(state);
   for (const auto& s : slots_) {
-    state.value(Scope::shared, fmt::format("exchange/steps/{}", s->bucket->index), s->step);
+    state.value(Scope::shared, steps_key(s->bucket->index), s->step);
     for (const Matrix& a : s->matrices)
       state.tensor(Scope::shared, "exchange/factor/" + a.segment.name,
                    {DType::f32,
@@ -253,7 +253,7 @@ void LowRankExchange::save(StateWriter& state) const {
 void LowRankExchange::load(const StateReader& state) {
   control_.load(state, group_.size());
   for (const auto& s : slots_) {
-    s->step = state.integer(Scope::shared, fmt::format("exchange/steps/{}", s->bucket->index))
+    s->step = state.integer(Scope::shared, steps_key(s->bucket->index))
                   .value_or(0);  // `terse lab` starts from residuals alone
     for (const Matrix& a : s->matrices) {
       const auto saved = state.tensor(Scope::shared, "exchange/factor/" + a.segment.name, 0);

@@ -221,11 +221,18 @@ double TwoStageExchange::residual_norm() const {
 }
 
 void TwoStageExchange::save(StateWriter& state) const {
+  // Stochastic rounding draws from the number of the exchange.
+  for (const Bucket& bucket : plan_.buckets)
+    state.value(Scope::shared, steps_key(bucket.index),
+                static_cast<int64_t>(slot(bucket.index).step));
   worker_.save(state);
   server_.save(state);
 }
 
 void TwoStageExchange::load(const StateReader& state) {
+  for (const Bucket& bucket : plan_.buckets)
+    slot(bucket.index).step =
+        static_cast<uint64_t>(state.integer(Scope::shared, steps_key(bucket.index)).value_or(0));
   worker_.load(state, group_.size());
   server_.load(state, group_.size());
 }

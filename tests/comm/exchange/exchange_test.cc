@@ -26,7 +26,7 @@ TEST(Exchange, EveryCheckOnOneToFourRanks) {
   }
 }
 
-TEST(Exchange, EveryCodecAndPolicyKeepsItsPromises) {
+TEST(ExchangeSlow, EveryCodecAndPolicyKeepsItsPromises) {
   for (const int ranks : {1, 2, 3, 4}) {
     const Outcome outcome = run(Started::environment, ranks, {"compressed", "gloo"});
     EXPECT_TRUE(outcome.ok()) << outcome.text();
