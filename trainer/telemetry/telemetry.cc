@@ -81,7 +81,12 @@ void Telemetry::eval(const EvalRecord& record) {
 
 void Telemetry::decision(const DecisionRecord& record) {
   decisions_.write(to_json(record));
-  progress_.note(fmt::format("from step {}: {} = {}{}{}", record.step, record.what, record.value,
+  // A choice for each of a hundred layers fills the file, not the screen.
+  constexpr size_t kShown = 72;
+  const std::string value = record.value.size() <= kShown
+                                ? record.value
+                                : record.value.substr(0, kShown) + "... (decisions.jsonl)";
+  progress_.note(fmt::format("from step {}: {} = {}{}{}", record.step, record.what, value,
                              record.reason.empty() ? "" : "; ", record.reason));
 }
 

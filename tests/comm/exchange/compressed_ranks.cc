@@ -1,4 +1,6 @@
 // What every compressed exchange promises, for every codec, policy and number of ranks.
+#include <map>
+
 #include "base/error.h"
 #include "base/state.h"
 #include "comm/hierarchical_exchange.h"
@@ -232,6 +234,57 @@ void check_heterogeneous(Group& group) {
   expect(econtrol < 1e-3, fmt::format("EControl ended {} away", econtrol));
 }
 
+// Decides at the same steps for all ranks, loses nothing when it changes parameters, and a run that
+// resumes while gradients are summed (call 10), tables are made (17) or later (20) decides alike.
+void check_lgreco(Group& group, const std::string& family) {
+  const ExchangeOptions options{
+      .codec = "lgreco", .density = 0.05, .rank = 2, .family = family, .every = 15};
+  const BucketPlan plan = matrices();
+  constexpr int kCalls = 24;
+  std::map<int, MemoryState> saved;
+  const auto run = [&](int first, bool save) {
+    auto exchange = make_exchange(group, options);
+    exchange->attach(plan);
+    if (first > 0) exchange->load(saved.at(first));
+    std::vector<at::Tensor> sent, given;
+    for (const Bucket& b : plan.buckets)
+      sent.push_back(at::zeros({b.size}, at::kDouble)), given.push_back(sent.back().clone());
+    uint64_t hash = 0;
+    std::string decided;
+    for (int call = first; call < kCalls; ++call) {
+      if (save && (call == 10 || call == 17 || call == 20))
+        exchange->save(saved.emplace(call, MemoryState(group.size())).first->second);
+      for (const Bucket& b : plan.buckets) {
+        const at::Tensor in = message(b.size, group.rank(), call);
+        const at::Tensor answer = average(*exchange, b.index, in);
+        expect_replicas(group, answer, "L-GreCo " + family);
+        sent[static_cast<size_t>(b.index)] += answer.to(at::kDouble);
+        given[static_cast<size_t>(b.index)] += mean_over_ranks(group, in);
+        hash = bytes_hash(answer);
+      }
+      exchange->commit();
+      for (const ExchangeDecision& d : exchange->take_decisions()) decided += d.value + d.reason;
+    }
+    if (first == 0) {
+      const auto kept = owed(group, *exchange, plan);
+      for (size_t b = 0; b < kept.size(); ++b) {
+        const double error =
+            ((sent[b] + kept[b] - given[b]).norm() / given[b].norm()).item<double>();
+        expect(error < 1e-5, fmt::format("L-GreCo {}: ledger is off by {}", family, error));
+      }
+    }
+    return std::pair(hash, decided);
+  };
+  const auto [hash, decided] = run(0, true);
+  expect(!decided.empty(), "L-GreCo " + family + " decided nothing");
+  for (const auto& [call, state] : saved) {
+    const auto [again, decided_again] = run(call, false);
+    expect(again == hash, fmt::format("L-GreCo {}: resumed at {} differs", family, call));
+    expect(call > 19 || decided_again == decided,
+           fmt::format("L-GreCo {}: resumed at {} decides otherwise", family, call));
+  }
+}
+
 void check_promises(Group& group, const std::string& what, const Make& make, double tolerance) {
   check_ledger(group, what, make, tolerance);
   check_rollback(group, what, make);
@@ -263,6 +316,7 @@ void check_compressed(Group& group) {
       check_rollback(group, label(options), make);
       check_resume(group, label(options), make);
     }
+  for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family);
   if (group.size() != 4) return;
   check_heterogeneous(group);
   for (ExchangeOptions options : all_options()) {
