@@ -9,6 +9,17 @@ if(NOT EXISTS "${TERSE_TORCH_DIR}/lib/libtorch_cpu.so")
                       "-DTERSE_TORCH_DIR=<site-packages>/torch")
 endif()
 get_filename_component(_packages "${TERSE_TORCH_DIR}" DIRECTORY)
+
+# The headers of .venv where it has the same wheel: ccache then shares objects between presets.
+set(_headers "${TERSE_TORCH_DIR}")
+file(GLOB _default "${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch")
+if(EXISTS "${_default}/version.py")
+  file(STRINGS "${_default}/version.py" _ours REGEX "^__version__")
+  file(STRINGS "${TERSE_TORCH_DIR}/version.py" _theirs REGEX "^__version__")
+  if(_ours STREQUAL _theirs)
+    set(_headers "${_default}")
+  endif()
+endif()
 find_library(TERSE_CUDART NAMES libcudart.so.13 cudart
              HINTS "${_packages}/nvidia/cu13/lib" /usr/local/cuda/lib64 REQUIRED)
 find_library(TERSE_CUPTI NAMES libcupti.so.13 cupti
@@ -19,7 +30,7 @@ get_filename_component(_cuda_lib_dir "${TERSE_CUDART}" DIRECTORY)
 add_library(terse_torch INTERFACE)
 add_library(terse::torch ALIAS terse_torch)
 target_include_directories(terse_torch SYSTEM INTERFACE
-  "${TERSE_TORCH_DIR}/include" "${TERSE_TORCH_DIR}/include/torch/csrc/api/include")
+  "${_headers}/include" "${_headers}/include/torch/csrc/api/include")
 # The wheel's include folder brings a fmt of its own (found before the system's) without its library.
 target_compile_definitions(terse_torch INTERFACE USE_C10D_GLOO FMT_HEADER_ONLY)
 target_link_libraries(terse_torch INTERFACE
@@ -32,12 +43,16 @@ target_link_options(terse_torch INTERFACE
 find_path(TERSE_GLOO_INCLUDE gloo/algorithm.h REQUIRED)
 
 if(TERSE_CUDA)
+  # The CUDA runtime that libtorch_cuda uses: a second one, linked statically, would have its own
+  # idea of the current device.
+  add_library(terse_cudart INTERFACE)
+  add_library(terse::cudart ALIAS terse_cudart)
+  target_link_libraries(terse_cudart INTERFACE "${TERSE_CUDART}")
+  target_link_options(terse_cudart INTERFACE "LINKER:--disable-new-dtags,-rpath,${_cuda_lib_dir}")
   find_path(TERSE_NCCL_INCLUDE nccl.h HINTS "${_packages}/nvidia/nccl/include"
             /usr/local/cuda/include REQUIRED)
-  target_compile_definitions(terse_torch INTERFACE USE_C10D_NCCL)
-  target_include_directories(terse_torch SYSTEM INTERFACE "${TERSE_NCCL_INCLUDE}"
-                             /usr/local/cuda/include)
-  target_link_libraries(terse_torch INTERFACE "${TERSE_TORCH_DIR}/lib/libtorch_cuda.so"
+  target_link_libraries(terse_torch INTERFACE terse::cudart "${TERSE_TORCH_DIR}/lib/libtorch_cuda.so"
                         "${TERSE_TORCH_DIR}/lib/libc10_cuda.so")
-  target_link_options(terse_torch INTERFACE "LINKER:--allow-shlib-undefined")
+  # Nothing but tests may name a symbol of libtorch_cuda, yet loading it registers the device.
+  target_link_options(terse_torch INTERFACE "LINKER:--allow-shlib-undefined,--no-as-needed")
 endif()

@@ -73,7 +73,28 @@ function(terse_cuda_kernels target)
   target_include_directories(${target}_cuda PRIVATE "${PROJECT_SOURCE_DIR}")
   if(TERSE_CUDA)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_cuda>)
+    target_link_libraries(${target} PUBLIC terse::cudart)
   endif()
+endfunction()
+
+# terse_device_sources(VARIABLE): of a list of sources, keeps NAME_cuda.cc in builds with CUDA and
+# NAME_none.cc, which says that there is none, in others. Only the former see CUDA's headers, so that
+# everything else is compiled alike, and once for ccache, with CUDA and without.
+function(terse_device_sources variable)
+  set(other "_cuda\\.cc$")
+  if(TERSE_CUDA)
+    set(other "_none\\.cc$")
+    set(own ${${variable}})
+    list(FILTER own INCLUDE REGEX "_cuda\\.cc$")
+    set(headers -isystem ${TERSE_NCCL_INCLUDE})
+    foreach(folder ${CMAKE_CUDA_TOOLKIT_INCLUDE_DIRECTORIES})
+      list(APPEND headers -isystem ${folder})
+    endforeach()
+    set_source_files_properties(${own} PROPERTIES COMPILE_OPTIONS "${headers}"
+      COMPILE_DEFINITIONS USE_C10D_NCCL SKIP_PRECOMPILE_HEADERS ON)
+  endif()
+  list(FILTER ${variable} EXCLUDE REGEX "${other}")
+  set(${variable} "${${variable}}" PARENT_SCOPE)
 endfunction()
 
 # terse_test(NAME [TORCH] SOURCES ... [DEPENDS ...]): one GoogleTest program per folder; ctest lists

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "comm/codec/dense_arrays.h"
+#include "comm/codec/dense_device.h"
 #include "comm/exchange_tensors.h"
 
 namespace terse {
@@ -14,12 +15,16 @@ const uint16_t* bf16_data(const at::Tensor& tensor) {
 }
 
 void round_to(const at::Tensor& from, at::Tensor& to) {
-  if (!from.is_cpu()) {
-    to.copy_(from);
-    return;
-  }
-  to_bf16(from.const_data_ptr<float>(), nullptr, from.numel(),
-          reinterpret_cast<uint16_t*>(to.mutable_data_ptr()), nullptr);
+  const float* in = from.const_data_ptr<float>();
+  auto* out = reinterpret_cast<uint16_t*>(to.mutable_data_ptr());
+  if (from.is_cpu()) return to_bf16(in, nullptr, from.numel(), out, nullptr);
+  to_bf16_device(in, from.numel(), out, current_stream(from.device()));
+}
+
+void widen_to(const at::Tensor& from, at::Tensor& to) {
+  float* out = to.mutable_data_ptr<float>();
+  if (from.is_cpu()) return from_bf16(bf16_data(from), from.numel(), out);
+  from_bf16_device(bf16_data(from), from.numel(), out, current_stream(from.device()));
 }
 
 }  // namespace
@@ -85,17 +90,13 @@ void DenseExchange::advance(int64_t bucket, int round) {
 void DenseExchange::average(Slot& slot) const {
   const int64_t n = slot.mean.numel();
   const float factor = 1.0f / static_cast<float>(group_.size());
-  if (!slot.mean.is_cpu()) {
-    slot.mean.copy_(slot.received.narrow(0, 0, n));
-    for (int64_t k = 1; k < group_.size(); ++k) slot.mean.add_(slot.received.narrow(0, k * n, n));
-    slot.mean.mul_(factor);
-    return;
-  }
   std::vector<const std::byte*> rows;
   const auto* first = static_cast<const std::byte*>(slot.received.const_data_ptr());
   for (int64_t k = 0; k < group_.size(); ++k)
     rows.push_back(first + k * n * static_cast<int64_t>(slot.received.element_size()));
-  sum_rows(options_.bf16, rows, n, factor, slot.mean.mutable_data_ptr<float>());
+  float* mean = slot.mean.mutable_data_ptr<float>();
+  if (slot.mean.is_cpu()) return sum_rows(options_.bf16, rows, n, factor, mean);
+  sum_rows_device(options_.bf16, rows, n, factor, mean, current_stream(device_));
 }
 
 void DenseExchange::finish(int64_t bucket, at::Tensor answer) {
@@ -105,8 +106,8 @@ void DenseExchange::finish(int64_t bucket, at::Tensor answer) {
   slot.pending = Pending();
   if (options_.backend_all_reduce) {
     at::mul_out(answer, slot.gathered, at::scalar_tensor(1.0f / static_cast<float>(group_.size())));
-  } else if (options_.bf16 && answer.is_cpu()) {
-    from_bf16(bf16_data(slot.gathered), slot.size, answer.mutable_data_ptr<float>());
+  } else if (options_.bf16) {
+    widen_to(slot.gathered, answer);
   } else {
     answer.copy_(slot.gathered);
   }

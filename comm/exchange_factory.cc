@@ -93,6 +93,10 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
                                                                          : BudgetRule::norms}});
   if (!options.hierarchy || ranks_per_node == group.size() || ranks_per_node == 1)
     return make_flat(std::move(group), options, device);
+  if (!device.is_cpu())
+    fail(ExitCode::usage,
+         "[exchange] hierarchy averages CPU tensors only; use hierarchy = false, or [train] device "
+         "= \"cpu\"");
   return std::make_unique<HierarchicalExchange>(group, ranks_per_node, [&](Group between) {
     return make_flat(std::move(between), options, device);
   });

@@ -1,5 +1,7 @@
 #include "comm/exchange_tensors.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include "base/error.h"
 
 namespace terse {
@@ -39,10 +41,16 @@ void zero_dead(const at::Tensor& words, const at::Tensor& values) {
 
 void check_cpu(at::Device device, const std::string& codec) {
   if (!device.is_cpu())
-    fail(ExitCode::usage,
-         "[exchange] codec = \"{}\" averages CPU tensors only; use fp32 or bf16, or [train] device "
-         "= \"cpu\"",
-         codec);
+    fail(
+        ExitCode::usage,
+        "[exchange] codec = \"{}\" averages CPU tensors only; use onebit, fp32 or bf16, or [train] "
+        "device = \"cpu\"",
+        codec);
+}
+
+void* current_stream(at::Device device) {
+  const c10::impl::VirtualGuardImpl guard(device.type());
+  return guard.getStream(device).native_handle();
 }
 
 }  // namespace terse

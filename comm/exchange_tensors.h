@@ -26,4 +26,7 @@ void zero_dead(const at::Tensor& words, const at::Tensor& values);
 // Error(usage) for another device: this codec's exchange has no kernels there.
 void check_cpu(at::Device device, const std::string& codec);
 
+// The current stream of a GPU, as a cudaStream_t.
+void* current_stream(at::Device device);
+
 }  // namespace terse

@@ -37,6 +37,14 @@ at::Tensor byte_tensor(std::span<const std::byte> bytes, at::Device device) {
   return tensor.to(device);
 }
 
+// As NCCL's destructor would, which warns that nobody had asked for it.
+void shut_down(c10d::Backend& nccl) {
+  try {
+    nccl.shutdown();
+  } catch (const std::exception&) {  // a peer is gone already; nothing of ours is under way
+  }
+}
+
 std::span<const std::byte> view(const at::Tensor& cpu) {
   return {static_cast<const std::byte*>(cpu.data_ptr()), static_cast<size_t>(cpu.nbytes())};
 }
@@ -65,7 +73,10 @@ Group::Impl::~Impl() {
          false,
          fmt::format("rank {} ended because of an error of its own", connection->world_rank)});
   }
-  if (!unwinding && !connection->heartbeat->failure() && !connection->error) return;
+  if (!unwinding && !connection->heartbeat->failure() && !connection->error) {
+    if (backend_name == "nccl") shut_down(*backend);
+    return;
+  }
   // A broken transport's destructor would wait for operations that never end. Its threads stay
   // until the process ends.
   if (backend_name == "gloo") {

@@ -1,6 +1,7 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
+#include "comm/group_gpu.h"
 #include "comm/group_impl.h"
 #include "comm/mpi_backend.h"
 #include "comm/nccl_group.h"
@@ -14,8 +15,8 @@ using BackendPtr = c10::intrusive_ptr<c10d::Backend>;
 
 BackendKind choose(const World& world, const GroupOptions& options) {
   if (options.backend != BackendKind::automatic) return options.backend;
-  if (options.cuda && nccl_available()) return BackendKind::nccl;
-  return world.under_mpirun && !options.cuda ? BackendKind::mpi : BackendKind::gloo;
+  if (options.cuda) return BackendKind::nccl;
+  return world.under_mpirun ? BackendKind::mpi : BackendKind::gloo;
 }
 
 const char* name_of(BackendKind kind) {
@@ -104,12 +105,18 @@ Group make_group(const World& world, StorePtr store, const GroupOptions& options
   impl->timeout = options.timeout;
   impl->rank = world.rank;
   impl->size = world.size;
-  if (options.cuda)
-    impl->device = at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(world.local_rank));
   impl->world_ranks.resize(static_cast<size_t>(world.size));
   for (int r = 0; r < world.size; ++r) impl->world_ranks[static_cast<size_t>(r)] = r;
   const BackendKind kind = choose(world, options);
-  if (kind == BackendKind::nccl && !nccl_available()) make_nccl_backend({}, 0, 1, 0, {});
+  if (options.cuda || kind == BackendKind::nccl) {
+    const std::string problem = gpu_problem(world, options.backend);
+    if (!problem.empty())
+      fail(ExitCode::usage, "rank {} cannot use a GPU: {}", world.rank, problem);
+    if (!options.cuda)
+      fail(ExitCode::usage, "the nccl backend moves GPU tensors only; use gloo or mpi on the CPU");
+    impl->device = gpu_of(world);
+    set_current_device(impl->device);
+  }
   if (world.size == 1) return Group(impl);
   impl->connection = make_connection(world, store, options);
   impl->backend_name = name_of(kind);

@@ -1,22 +1,24 @@
 #include "comm/sums.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "base/error.h"
 #include "base/isa.h"
 #include "comm/kernels/sums.h"
+#include "comm/sums_device.h"
 
 namespace terse {
 namespace {
 
-constexpr int64_t kBlock = 16384;
+constexpr int64_t kBlock = kSumBlock;
+
+void check_flat(const at::Tensor& x) {
+  TERSE_CHECK(x.is_contiguous() && x.scalar_type() == at::kFloat, "flat fp32 expected");
+}
 
 template <typename Block>
 double blocks_sum(const at::Tensor& x, Block block) {
-  TERSE_CHECK(x.is_contiguous() && x.scalar_type() == at::kFloat, "flat fp32 expected");
   const float* data = x.const_data_ptr<float>();
   const int64_t n = x.numel();
   const int64_t blocks = (n + kBlock - 1) / kBlock;
@@ -32,13 +34,15 @@ double blocks_sum(const at::Tensor& x, Block block) {
 }  // namespace
 
 double sum_of_squares(const at::Tensor& x) {
-  if (!x.is_cpu()) return at::square(x.to(at::kDouble)).sum().item<double>();
+  check_flat(x);
+  if (!x.is_cpu()) return sum_device(x, true);
   return blocks_sum(
       x, [](const float* p, int64_t n) { return TERSE_DISPATCH(block_sum_of_squares(p, n)); });
 }
 
 double plain_sum(const at::Tensor& x) {
-  if (!x.is_cpu()) return at::sum(x, at::kDouble).item<double>();
+  check_flat(x);
+  if (!x.is_cpu()) return sum_device(x, false);
   return blocks_sum(x, [](const float* p, int64_t n) { return TERSE_DISPATCH(block_sum(p, n)); });
 }
 

@@ -1,8 +1,8 @@
 // Sums over flat fp32 tensors that do not depend on threads or instruction set.
 //
 // fp64 accumulation: 16 interleaved lanes within a block of 16,384 elements, lanes then blocks
-// added in ascending order. One streaming read at memory speed. CPU: bit for bit the same for every
-// thread count and ISA; other devices: that device's own fp64 reduction, the same on every run.
+// added in ascending order. One streaming read at memory speed. Bit for bit the same for every
+// thread count and instruction set, and on a GPU (which the host waits for).
 #pragma once
 #include <ATen/core/Tensor.h>
 

@@ -39,9 +39,7 @@ TwoStageExchange::TwoStageExchange(Group group, std::unique_ptr<Codec> codec,
       codec_(std::move(codec)),
       device_(device),
       worker_(feedback, "exchange/residual"),
-      server_("exchange/server_residual") {
-  check_cpu(device, codec_->name());
-}
+      server_("exchange/server_residual") {}
 
 TwoStageExchange::~TwoStageExchange() = default;
 
@@ -57,9 +55,17 @@ void TwoStageExchange::attach(const BucketPlan& plan) {
     slots_.push_back(make_slot(bucket, {}));
     own.push_back(slots_.back()->chunks[static_cast<size_t>(group_.rank())]);
     fixed_size_ = slots_.back()->worker->fixed_size();
+    if (!fixed_size_) check_cpu(device_, codec_->name());  // lengths travel through host memory
   }
   worker_.attach(plan, device_);
   server_.attach(plan, std::move(own), device_);
+}
+
+std::unique_ptr<BoundCodec> TwoStageExchange::bind(const Bucket& bucket, std::vector<Range> parts,
+                                                   std::span<const double> parameters) const {
+  if (device_.is_cpu()) return codec_->bind(bucket, std::move(parts), parameters);
+  return codec_->bind_device(
+      bucket, std::move(parts), [device = device_] { return current_stream(device); }, parameters);
 }
 
 std::unique_ptr<TwoStageExchange::Slot> TwoStageExchange::make_slot(
@@ -69,12 +75,12 @@ std::unique_ptr<TwoStageExchange::Slot> TwoStageExchange::make_slot(
   slot->index = bucket.index;
   slot->size = bucket.size;
   for (int64_t j = 0; j < ranks; ++j) slot->chunks.push_back(chunk_of(bucket.size, ranks, j));
-  slot->worker = codec_->bind(bucket, slot->chunks, parameters);
+  slot->worker = bind(bucket, slot->chunks, parameters);
   std::vector<int64_t> out, in, back;
   for (int64_t j = 0; j < ranks; ++j) {
     const Range chunk = slot->chunks[static_cast<size_t>(j)];
-    slot->server.push_back(codec_->bind(slice_bucket(bucket, chunk), {Range{0, chunk.size()}},
-                                        slice_parameters(bucket, chunk, parameters)));
+    slot->server.push_back(bind(slice_bucket(bucket, chunk), {Range{0, chunk.size()}},
+                                slice_parameters(bucket, chunk, parameters)));
     out.push_back(slot->worker->bytes(j));
     in.push_back(slot->worker->bytes(rank));
     back.push_back(slot->server.back()->bytes(0));
@@ -181,6 +187,9 @@ void TwoStageExchange::finish(int64_t bucket, at::Tensor answer) {
                             std::span(s.gathered.messages()).subspan(j, 1), 1.0f,
                             s.live_words(first), out + first);
   }
+  // Before the vote, so that nobody commits what a wrong message has made.
+  s.worker->settle();
+  for (const auto& server : s.server) server->settle();
   worker_.answered(bucket, answer);
 }
 

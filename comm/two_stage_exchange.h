@@ -31,7 +31,9 @@ namespace terse {
 
 class TwoStageExchange final : public Exchange {
  public:
-  // Error(usage) for another device than the CPU.
+  // On a GPU attach() throws Error(usage) unless the codec has kernels (Codec::bind_device) and
+  // messages of fixed size, and the feedback is classic. The GPU must be the current one of every
+  // thread that calls.
   TwoStageExchange(Group group, std::unique_ptr<Codec> codec, const FeedbackOptions& feedback = {},
                    at::Device device = at::kCPU);
   ~TwoStageExchange() override;
@@ -68,6 +70,8 @@ class TwoStageExchange final : public Exchange {
   void send_chunks(Slot& slot);
   void average_own_chunk(Slot& slot);
   void send_average(Slot& slot);
+  std::unique_ptr<BoundCodec> bind(const Bucket& bucket, std::vector<Range> parts,
+                                   std::span<const double> parameters) const;
 
   Group group_;
   std::unique_ptr<Codec> codec_;

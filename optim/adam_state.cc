@@ -12,24 +12,21 @@
 #include "optim/options.h"
 
 namespace terse {
-namespace {
-constexpr int64_t kBlock = 16384;
-}
 
 AdamOptions AdamOptions::from(const OptimOptions& options) {
   return {options.beta1(), options.beta2(), options.eps, options.weight_decay};
 }
 
-std::vector<AdamBlock> adam_blocks(const Bucket& bucket) {
+std::vector<AdamBlock> adam_blocks(const Bucket& bucket, int64_t most) {
   std::vector<AdamBlock> blocks;
   for (const Segment& s : bucket.segments) {
     const int64_t end = s.offset + s.size;
     for (int64_t at = s.offset; at < end;) {
       const bool extend = !blocks.empty() && blocks.back().decay == s.decay &&
-                          blocks.back().end - blocks.back().begin < kBlock;
+                          blocks.back().end - blocks.back().begin < most;
       if (!extend) blocks.push_back({at, at, s.decay});
       AdamBlock& block = blocks.back();
-      at = block.end = std::min(end, block.begin + kBlock);
+      at = block.end = std::min(end, block.begin + most);
     }
   }
   return blocks;
@@ -44,7 +41,8 @@ void AdamState::attach(const BucketPlan& bucket_plan,
   for (size_t b = 0; b < tensors.size(); ++b) {
     m.push_back(at::zeros_like(tensors[b].value));
     v.push_back(at::zeros_like(tensors[b].value));
-    blocks.push_back(adam_blocks(plan.buckets[b]));
+    const bool cpu = tensors[b].value.is_cpu();
+    blocks.push_back(adam_blocks(plan.buckets[b], cpu ? kAdamBlock : plan.buckets[b].size));
   }
 }
 

@@ -29,8 +29,10 @@ struct AdamBlock {
   int64_t end = 0;
   bool decay = true;
 };
-// Cuts a bucket into blocks of at most 16,384 elements.
-std::vector<AdamBlock> adam_blocks(const Bucket& bucket);
+// Cuts a bucket into blocks of at most `most` elements: 16,384 for threads; for a GPU, where a
+// block is a launch, no limit.
+inline constexpr int64_t kAdamBlock = 16384;
+std::vector<AdamBlock> adam_blocks(const Bucket& bucket, int64_t most = kAdamBlock);
 
 // Moments of all buckets. `steps` counts committed updates: skipped ones do not move the bias
 // correction.

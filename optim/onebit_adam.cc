@@ -124,7 +124,8 @@ void OnebitAdam::freeze() {
   const double correction = 1 - std::pow(state_.options.beta2, static_cast<double>(state_.steps));
   for (const Bucket& bucket : state_.plan.buckets) {
     const auto b = static_cast<size_t>(bucket.index);
-    state_.v[b].div_(correction);
+    // A tensor: by a number, LibTorch divides on the CPU but multiplies by the reciprocal on a GPU.
+    state_.v[b].div_(at::full({1}, correction, state_.v[b].options()));
     for (const Segment& s : bucket.segments)
       condition(state_.v[b].narrow(0, s.offset, s.size), variance_floor_);
     state_.m[b].masked_fill_(state_.v[b] == 0, 0);

@@ -3,10 +3,12 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 
 #include "base/error.h"
+#include "comm/group_gpu.h"
 #include "launch/rendezvous.h"
 
 namespace terse {
@@ -34,7 +36,31 @@ std::string unwrap(const std::string& message) {
               message.substr(space + 1));
 }
 
+// Every rank's, through the store: the Group needs to know the device already. Collective.
+std::vector<std::string> problems_of_all(c10d::Store& store, const World& world,
+                                         const std::string& own) {
+  const auto key = [](int rank) { return fmt::format("gpu-problem/{}", rank); };
+  store.set(key(world.rank), std::vector<uint8_t>(own.begin(), own.end()));
+  std::vector<std::string> problems;
+  for (int rank = 0; rank < world.size; ++rank) {
+    const std::vector<uint8_t> text = store.get(key(rank));
+    problems.emplace_back(text.begin(), text.end());
+  }
+  return problems;
+}
+
 }  // namespace
+
+bool choose_gpus(const std::string& device, const std::vector<std::string>& problems) {
+  const auto problem = std::find_if(problems.begin(), problems.end(),
+                                    [](const std::string& text) { return !text.empty(); });
+  if (device == "cpu" || problem == problems.end()) return device != "cpu";
+  if (device == "cuda")
+    fail(ExitCode::usage,
+         "[train] device = \"cuda\", but rank {} cannot use a GPU: {}; or set device = \"cpu\"",
+         problem - problems.begin(), *problem);
+  return false;
+}
 
 Connection connect(const ConnectOptions& options) {
   Connection connection;
@@ -47,7 +73,11 @@ Connection connect(const ConnectOptions& options) {
   GroupOptions group;
   group.backend = parse_backend(options.backend);
   group.timeout = milliseconds(options.timeout_s);
-  group.cuda = options.cuda;
+  if (options.device != "cpu") {
+    const std::string own = gpu_problem(connection.world, group.backend);
+    group.cuda = choose_gpus(options.device, problems_of_all(*store, connection.world, own));
+  }
+  if (group.cuda) connection.device = gpu_of(connection.world);
   connection.group = make_group(connection.world, store, group);
   return connection;
 }

@@ -66,16 +66,11 @@ at::ScalarType compute_type(const TrainOptions& options) {
   return options.compute == "fp32" ? at::kFloat : at::kBFloat16;
 }
 
-ComputeOptions compute_options(const TrainOptions& options, int local_rank) {
+ComputeOptions compute_options(const TrainOptions& options, at::Device device) {
   ComputeOptions compute;
   compute.type = compute_type(options);
   compute.recompute = options.recompute;
-  if (options.device == "cuda" && !at::hasCUDA())
-    fail(ExitCode::usage,
-         "[train] device = \"cuda\", but there is no GPU or this program was built without CUDA; "
-         "build the `cuda` preset, or set device = \"cpu\"");
-  if (options.device != "cpu" && at::hasCUDA())
-    compute.device = at::Device(at::kCUDA, static_cast<at::DeviceIndex>(local_rank));
+  compute.device = device;
   return compute;
 }
 
@@ -87,14 +82,8 @@ Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::D
       train_(data.train),
       valid_(data.valid),
       data_(data),
-      model_(
-          with_vocab(recipe.model, data.vocab), recipe.qat,
-          [&] {
-            ComputeOptions compute = compute_options(recipe.train, 0);
-            compute.device = device;
-            return compute;
-          }(),
-          static_cast<uint64_t>(recipe.train.seed)),
+      model_(with_vocab(recipe.model, data.vocab), recipe.qat,
+             compute_options(recipe.train, device), static_cast<uint64_t>(recipe.train.seed)),
       batcher_(train_, batcher_options(recipe, group, data.begin)),
       reducer_(make_reducer(recipe, group, model_, device, ranks_per_node)) {
   model_.refresh();

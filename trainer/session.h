@@ -78,9 +78,8 @@ class Session {
   bool stop_agreed_ = false;
 };
 
-// The recipe's [train] device and compute as the model takes them. "auto" is the GPU of this rank
-// where this program was built for it and there is one.
-ComputeOptions compute_options(const TrainOptions& options, int local_rank);
+// The recipe's [train] compute as the model takes it, on this rank's device (trainer/connect.h).
+ComputeOptions compute_options(const TrainOptions& options, at::Device device);
 // Only the number type: for a run that was trained on another machine.
 at::ScalarType compute_type(const TrainOptions& options);
 

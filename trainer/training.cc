@@ -63,7 +63,7 @@ ConnectOptions connect_options(const TrainingOptions& options, const Recipe& rec
   connect.bind = options.bind;
   connect.timeout_s = recipe.exchange.timeout_s;
   connect.threads = options.threads > 0 ? options.threads : recipe.train.threads;
-  connect.cuda = recipe.train.device != "cpu" && at::hasCUDA();
+  connect.device = recipe.train.device;
   return connect;
 }
 
@@ -71,7 +71,7 @@ Job::Job(const TrainingOptions& options, Recipe recipe)
     : options_(options),
       recipe_(std::move(recipe)),
       connection_(connect(connect_options(options, recipe_))),
-      compute_(compute_options(recipe_.train, connection_.world.local_rank)) {
+      compute_(compute_options(recipe_.train, connection_.device)) {
   require_same(connection_.group, recipe_.hash(), "recipe");
   const int64_t sequences = recipe_.train.sequences(recipe_.model.context);
   const int64_t ranks = connection_.group.size();

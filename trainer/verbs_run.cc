@@ -35,7 +35,7 @@ struct Loaded {
   int64_t ignored_act_bits = 16;  // of a file: what training rounded activations to
 };
 
-Loaded load(const EvalArguments& arguments, int local_rank) {
+Loaded load(const EvalArguments& arguments, at::Device device) {
   Loaded loaded;
   loaded.data = arguments.data;
   if (!is_run(arguments.path)) {
@@ -49,10 +49,7 @@ Loaded load(const EvalArguments& arguments, int local_rank) {
   const Recipe recipe = recipe_of(arguments.path);
   loaded.artifact = run_artifact(arguments.path, recipe, checkpoint_of(arguments.path, 0));
   loaded.qat = recipe.qat;
-  // Wherever it was trained: here, on the GPU if there is one.
-  TrainOptions train = recipe.train;
-  train.device = "auto";
-  loaded.compute = compute_options(train, local_rank);
+  loaded.compute = compute_options(recipe.train, device);
   if (loaded.data.empty()) loaded.data = recipe.data.dir;
   return loaded;
 }
@@ -61,8 +58,9 @@ Loaded load(const EvalArguments& arguments, int local_rank) {
 
 int verb_eval(const CommonArguments& common, const EvalArguments& arguments) {
   tune_allocator();
-  Connection connection = connect_lab(common);
-  const Loaded loaded = load(arguments, connection.world.local_rank);
+  // A run, wherever it was trained, on the GPU if there is one; a file as its readers do.
+  Connection connection = connect_lab(common, is_run(arguments.path) ? "auto" : "cpu");
+  const Loaded loaded = load(arguments, connection.device);
   const DataFiles data = data_files(loaded.data);
   if (data.vocab != loaded.artifact.shape.vocab)
     fail(ExitCode::usage,

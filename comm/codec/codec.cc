@@ -34,6 +34,14 @@ void decode_message(const Codec& codec, std::span<const std::byte> message, cons
       ->decode_sum(0, std::span(&tag, 1), std::span(&copy, 1), 1.0f, nullptr, out.data());
 }
 
+std::unique_ptr<BoundCodec> Codec::bind_device(const Bucket&, std::vector<Range>, DeviceStream,
+                                               std::span<const double>) const {
+  fail(ExitCode::usage,
+       "[exchange] codec = \"{}\" has no kernels for GPUs; use onebit, fp32 or bf16, or [train] "
+       "device = \"cpu\"",
+       name());
+}
+
 Bucket slice_bucket(const Bucket& bucket, Range range) {
   Bucket slice{.index = bucket.index, .size = range.size(), .segments = {}};
   for (const Segment& segment : bucket.segments) {

@@ -19,6 +19,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -68,12 +69,19 @@ class BoundCodec {
   // encode().
   virtual std::span<const int64_t> selected() const { return {}; }
 
+  // Bound to a GPU: waits for what was queued, and throws the Error(disagree) of a message that was
+  // not what its tag says. On the CPU decode_sum() has thrown it already.
+  virtual void settle() {}
+
  protected:
   explicit BoundCodec(std::vector<Range> parts) : parts_(std::move(parts)) {}
 
  private:
   std::vector<Range> parts_;
 };
+
+// The stream (a cudaStream_t) that GPU work is queued on, asked for at every call.
+using DeviceStream = std::function<void*()>;
 
 class Codec {
  public:
@@ -90,6 +98,12 @@ class Codec {
                                            std::span<const double> parameters = {}) const = 0;
   // The parameters of a density as bind() takes them. Error(usage) unless the codec drops elements.
   virtual std::vector<double> densities(const Bucket& bucket, double density) const;
+  // The same on the current GPU: all pointers and messages are its memory, work is queued on the
+  // stream and nothing waits before settle(); the same bits, without checksums. Error(usage) also
+  // if this codec has no kernels for GPUs, or this build none at all.
+  virtual std::unique_ptr<BoundCodec> bind_device(const Bucket& bucket, std::vector<Range> parts,
+                                                  DeviceStream stream,
+                                                  std::span<const double> parameters = {}) const;
 
  protected:
   // For codecs without a parameter.

@@ -24,6 +24,29 @@ struct MessageTag {
 
 inline constexpr int64_t kHeaderBytes = 64;
 
+// The bytes in front of a payload, little-endian; docs/protocol.md says what each field is.
+struct MessageHeader {
+  uint32_t magic = 0;
+  uint8_t version = 0;
+  uint8_t codec = 0;
+  uint8_t stage = 0;
+  uint8_t flags = 0;
+  uint32_t bucket = 0;
+  uint32_t sender = 0;
+  uint64_t step = 0;
+  uint64_t first = 0;
+  uint64_t count = 0;
+  uint64_t payload = 0;
+  uint64_t checksum = 0;
+  uint64_t reserved = 0;
+};
+static_assert(sizeof(MessageHeader) == kHeaderBytes);
+
+// Without a checksum.
+MessageHeader make_header(CodecId codec, const MessageTag& tag, Range part, int64_t payload_bytes);
+// Error(disagree) that names the first field that differs; flags and checksum are not looked at.
+void check_header(const MessageHeader& expected, const MessageHeader& found);
+
 // Writes the header in front of a payload that lies behind it already: message = header + payload.
 void write_header(CodecId codec, const MessageTag& tag, Range part, std::span<std::byte> message,
                   bool with_checksum);

@@ -8,13 +8,11 @@
 #include "base/isa.h"
 #include "comm/codec/grouped_codec.h"
 #include "comm/codec/kernels/onebit_kernels.h"
+#include "comm/codec/onebit_device.h"
+#include "comm/codec/onebit_part.h"
 
 namespace terse {
 namespace {
-
-int64_t words_of(int64_t n) {
-  return (n + 63) / 64;
-}
 
 // Sums in fp32 overflow or vanish far outside the usual range: then the piece is added in fp64.
 PieceSum exact_sum(const CodecArrays& in, const Piece& piece, bool squares, int64_t count) {
@@ -39,9 +37,10 @@ class BoundOneBit final : public BoundGrouped {
         scales_(static_cast<size_t>(layout().groups())) {}
 
  private:
-  int64_t scale_offset(int64_t j) const { return words_of(part(j).size()) * 8; }
-  int64_t scale_end(int64_t j) const { return scale_offset(j) + groups_of(j).size() * 4; }
-  int64_t payload_bytes(int64_t j) const override { return (scale_end(j) + 7) / 8 * 8; }
+  OneBitPart place(int64_t j) const { return {part(j), groups_of(j)}; }
+  int64_t scale_offset(int64_t j) const { return place(j).scale_offset(); }
+  int64_t scale_end(int64_t j) const { return place(j).scale_end(); }
+  int64_t payload_bytes(int64_t j) const override { return place(j).payload(); }
 
   void measure(const CodecArrays& in, int64_t piece) override;
   void finish_group(int64_t group) override;
@@ -117,6 +116,12 @@ class OneBitCodec final : public Codec {
                                    std::span<const double> parameters) const override {
     refuse(parameters);
     return std::make_unique<BoundOneBit>(bucket, std::move(parts), options_);
+  }
+  std::unique_ptr<BoundCodec> bind_device(const Bucket& bucket, std::vector<Range> parts,
+                                          DeviceStream stream,
+                                          std::span<const double> parameters) const override {
+    refuse(parameters);
+    return bind_onebit_device(bucket, std::move(parts), options_, std::move(stream));
   }
 
  private:

@@ -1,8 +1,10 @@
-// One block of comm/sums.h: 16 lanes in fp64. Torch-free.
+// One block of comm/sums.h: kSumBlock elements at most, 16 lanes in fp64. Torch-free.
 #pragma once
 #include <cstdint>
 
 namespace terse {
+
+inline constexpr int64_t kSumBlock = 16384;
 
 #define TERSE_DECLARE_SUMS(isa)                               \
   namespace isa {                                             \

@@ -12,10 +12,11 @@ namespace terse {
 
 class Flat {
  public:
-  Flat(const std::vector<SegmentSpec>& segments, std::shared_ptr<Optimizer> optimizer)
+  Flat(const std::vector<SegmentSpec>& segments, std::shared_ptr<Optimizer> optimizer,
+       at::Device device = at::kCPU)
       : plan_(plan_buckets(segments, int64_t{1} << 30)), optimizer_(std::move(optimizer)) {
     const int64_t n = plan_.buckets[0].size;
-    tensors_.push_back({at::randn({n}), at::zeros({n}), {}});
+    tensors_.push_back({at::randn({n}).to(device), at::zeros({n}, at::device(device)), {}});
     optimizer_->attach(plan_, tensors_);
     next_ = optimizer_->next_plan(1);
   }

@@ -1,5 +1,5 @@
-// A tiny network trained by a real Reducer: the same global batch of a step whatever the number of
-// ranks.
+// A tiny network trained by a real Reducer: the same start and the same global batch of a step,
+// whatever the number of ranks and the device. Saving and loading work on the CPU alone.
 #pragma once
 #include <ATen/ATen.h>
 
@@ -44,8 +44,8 @@ class StateHash final : public StateWriter {
 class Training {
  public:
   Training(Group group, const OptimOptions& optim, const ExchangeOptions& exchange,
-           ReducerOptions reducer)
-      : group_(group) {
+           ReducerOptions reducer, at::Device device = at::kCPU)
+      : group_(group), device_(device) {
     at::manual_seed(7);
     embed_ = parameter("embed", {64, 32}, false);
     w1_ = parameter("w1", {48, 32}, true);
@@ -59,8 +59,8 @@ class Training {
                         .ranks = group.size(),
                         .density = exchange.density,
                         .sparse_below = sparse_break_even(exchange, group.size())}),
-        make_dense_exchange(group, exchange),
-        exchange.compressed() ? make_exchange(group, exchange) : nullptr, reducer);
+        make_dense_exchange(group, exchange, device),
+        exchange.compressed() ? make_exchange(group, exchange, device) : nullptr, reducer);
   }
 
   // `poison`: this rank's gradient becomes NaN. `after_backward`: gradients are final then.
@@ -78,7 +78,7 @@ class Training {
   at::Tensor weights() const {
     std::vector<at::Tensor> all;
     for (const Parameter& p : parameters_) all.push_back(p.value.detach().flatten());
-    return at::cat(all).clone();
+    return at::cat(all).cpu().clone();
   }
   const std::vector<Parameter>& parameters() const { return parameters_; }
   // This rank's gradients in the order of weights().
@@ -88,7 +88,7 @@ class Training {
     return at::cat(all).clone();
   }
   // Rows of the embedding that no batch touches.
-  at::Tensor untouched() const { return embed_.detach().narrow(0, 60, 4).clone(); }
+  at::Tensor untouched() const { return embed_.detach().narrow(0, 60, 4).cpu().clone(); }
   void save(StateWriter& state) const {
     reducer_->save(state);
     state.value(Scope::shared, "step", step_);
@@ -115,7 +115,7 @@ class Training {
 
  private:
   at::Tensor parameter(const std::string& name, at::IntArrayRef shape, bool decay) {
-    parameters_.push_back({name, (at::randn(shape) * 0.3).requires_grad_(true), decay});
+    parameters_.push_back({name, (at::randn(shape) * 0.3).to(device_).requires_grad_(true), decay});
     return parameters_.back().value;
   }
   // This rank's share of 16 sequences.
@@ -123,14 +123,15 @@ class Training {
     at::manual_seed(1000 + step_);
     const at::Tensor ids = at::randint(60, {16}, at::kLong);
     const at::Tensor wanted = at::sin(ids.to(at::kFloat)) + at::randn({16}) * 0.1;
-    const int64_t share = 16 / group_.size();
-    const at::Tensor x = at::embedding(embed_, ids.narrow(0, group_.rank() * share, share));
+    const int64_t share = 16 / group_.size(), first = group_.rank() * share;
+    const at::Tensor x = at::embedding(embed_, ids.narrow(0, first, share).to(device_));
     const at::Tensor h = at::tanh(at::matmul(x, w1_.t()) + b1_);
     const at::Tensor y = at::matmul(h, w2_.t()).flatten();
-    return at::square(y - wanted.narrow(0, group_.rank() * share, share)).mean();
+    return at::square(y - wanted.narrow(0, first, share).to(device_)).mean();
   }
 
   Group group_;
+  at::Device device_;
   int64_t step_ = 0;
   std::vector<Parameter> parameters_;
   at::Tensor embed_, w1_, b1_, w2_;

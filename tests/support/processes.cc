@@ -24,6 +24,13 @@ std::string torchrun_path() {
   return TERSE_SOURCE_DIR "/.venv-peers/bin/torchrun";
 }
 
+// Where it was built, or beside this test: scripts/gpu-bundle carries both to another machine.
+std::string program_at(const std::string& built) {
+  namespace fs = std::filesystem;
+  if (!built.starts_with('/') || fs::exists(built)) return built;
+  return fs::read_symlink("/proc/self/exe").parent_path() / fs::path(built).filename();
+}
+
 std::vector<std::string> launcher_command(const Launch& launch) {
   const std::string n = std::to_string(launch.ranks);
   std::vector<std::string> words;
@@ -35,7 +42,9 @@ std::vector<std::string> launcher_command(const Launch& launch) {
              "--rdzv-backend",   "c10d",
              "--rdzv-endpoint",  "127.0.0.1:" + std::to_string(free_port())};
   }
+  const size_t program = words.size();
   words.insert(words.end(), launch.command.begin(), launch.command.end());
+  words[program] = program_at(words[program]);
   return words;
 }
 

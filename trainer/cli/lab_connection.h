@@ -5,8 +5,9 @@
 
 namespace terse {
 
-inline Connection connect_lab(const CommonArguments& common) {
+inline Connection connect_lab(const CommonArguments& common, const std::string& device = "cpu") {
   ConnectOptions options;
+  options.device = device;
   options.flags = common.world;
   options.backend = common.backend;
   options.timeout_s = common.timeout_s;

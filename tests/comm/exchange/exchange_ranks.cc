@@ -1,7 +1,9 @@
 // Run by exchange_test.cc on 1 to 4 ranks:
 //   comm_exchange_ranks all | compressed BACKEND | deepspeed BACKEND GOLDEN | hash BACKEND
+// nccl: on GPUs.
 #include <cstdio>
 
+#include "comm/group_gpu.h"
 #include "launch/rendezvous.h"
 #include "tests/comm/exchange/ranks.h"
 
@@ -12,7 +14,10 @@ void run(int argc, char** argv) {
   const std::string what = argc > 1 ? argv[1] : "";
   World world = resolve_world(current_environment());
   const auto store = join(world, std::chrono::seconds(60));
-  Group group = make_group(world, store, {.backend = parse_backend(argc > 2 ? argv[2] : "auto")});
+  GroupOptions options{.backend = parse_backend(argc > 2 ? argv[2] : "auto")};
+  options.cuda = options.backend == BackendKind::nccl;
+  if (options.cuda) exchange_device = gpu_of(world);
+  Group group = make_group(world, store, options);
   if (what == "all") {
     check_dense(group);
     check_two_stage(group);

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/support/gpu.h"
 #include "tests/support/processes.h"
 
 namespace terse {
@@ -41,11 +42,11 @@ TEST(Exchange, AgreesWithDeepSpeed) {
   }
 }
 
-// Everything that was printed after "hash ", by whoever printed it first.
-std::string hash_of(const Outcome& outcome) {
+// What was printed after `name`, by whoever printed it first.
+std::string hash_of(const Outcome& outcome, const std::string& name = "hash ") {
   const std::string& text = outcome.exits[0].output;
-  const size_t at = text.find("hash ");
-  return at == std::string::npos ? "" : text.substr(at + 5, 16);
+  const size_t at = text.find(name);
+  return at == std::string::npos ? "" : text.substr(at + name.size(), 16);
 }
 
 TEST(Exchange, SameBytesOnEveryTransport) {
@@ -56,6 +57,31 @@ TEST(Exchange, SameBytesOnEveryTransport) {
   const Outcome mpi = run(Started::mpirun, 3, {"hash", "mpi"});
   EXPECT_TRUE(mpi.ok()) << mpi.text();
   EXPECT_EQ(hash_of(gloo), hash_of(mpi));
+}
+
+TEST(CudaExchange, EveryCheckOnOneGpu) {
+  TERSE_NEEDS_GPUS(1);
+  const Outcome outcome = run(Started::environment, 1, {"all", "nccl"});
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
+}
+
+TEST(CudaExchange, EveryCheckOnTwoGpus) {
+  TERSE_NEEDS_GPUS(2);
+  const Outcome outcome = run(Started::environment, 2, {"all", "nccl"});
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
+}
+
+TEST(CudaExchange, SameBytesAsOnTheCpu) {
+  TERSE_NEEDS_GPUS(1);
+  const int most = testing::missing_gpus(2).empty() ? 2 : 1;
+  for (int ranks = 1; ranks <= most; ++ranks) {
+    const Outcome cpu = run(Started::environment, ranks, {"hash", "gloo"});
+    const Outcome gpu = run(Started::environment, ranks, {"hash", "nccl"});
+    ASSERT_TRUE(cpu.ok()) << cpu.text();
+    ASSERT_TRUE(gpu.ok()) << gpu.text();
+    ASSERT_EQ(hash_of(gpu, "portable ").size(), 16u) << gpu.text();
+    EXPECT_EQ(hash_of(cpu, "portable "), hash_of(gpu, "portable ")) << ranks;
+  }
 }
 
 }  // namespace

@@ -14,6 +14,9 @@
 
 namespace terse::testing {
 
+// Where tensors are exchanged; the program sets it.
+inline at::Device exchange_device = at::kCPU;
+
 inline void expect(bool condition, const std::string& what) {
   if (!condition) throw std::runtime_error(what);
 }
@@ -45,7 +48,7 @@ inline float uniform(int64_t i, int64_t stream) {
   return static_cast<float>(h >> 8) * 0x1p-23f - 1.0f;
 }
 
-inline at::Tensor message(int64_t n, int64_t rank, int64_t call) {
+inline at::Tensor host_message(int64_t n, int64_t rank, int64_t call) {
   at::Tensor out = at::empty({n}, at::kFloat);
   float* x = out.mutable_data_ptr<float>();
   for (int64_t i = 0; i < n; ++i) {
@@ -53,6 +56,10 @@ inline at::Tensor message(int64_t n, int64_t rank, int64_t call) {
     x[i] = base * base * base + 0.25f * uniform(i, 100 + rank + 16 * call);
   }
   return out;
+}
+
+inline at::Tensor message(int64_t n, int64_t rank, int64_t call) {
+  return host_message(n, rank, call).to(exchange_device);
 }
 
 // One whole average of one bucket, without commit.
@@ -66,8 +73,9 @@ inline at::Tensor average(Exchange& exchange, int64_t bucket, const at::Tensor& 
 
 inline uint64_t bytes_hash(const at::Tensor& tensor) {
   uint64_t h = 1469598103934665603u;
-  const auto* p = static_cast<const unsigned char*>(tensor.const_data_ptr());
-  for (size_t i = 0; i < tensor.nbytes(); ++i) h = (h ^ p[i]) * 1099511628211u;
+  const at::Tensor host = tensor.cpu();
+  const auto* p = static_cast<const unsigned char*>(host.const_data_ptr());
+  for (size_t i = 0; i < host.nbytes(); ++i) h = (h ^ p[i]) * 1099511628211u;
   return h;
 }
 
@@ -83,7 +91,8 @@ void check_two_stage(Group& group);
 void check_compressed(Group& group);
 void check_state(Group& group);
 void check_deepspeed(Group& group, const std::string& golden);
-// Prints a hash of everything that was exchanged: equal for every backend and launcher.
+// Prints a hash of everything that was exchanged, equal for every backend and launcher, and one of
+// the codecs that GPUs have kernels for, "portable", equal on every device as well.
 void print_transport_hash(Group& group);
 
 }  // namespace terse::testing

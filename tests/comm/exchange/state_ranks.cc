@@ -10,7 +10,7 @@ namespace {
 // Save in the middle, load into a new exchange, go on: bitwise as without.
 void check_resume(Group& group) {
   const BucketPlan plan = plan_of({{1000, 300}, {64}});
-  auto straight = make_exchange(group, {.codec = "onebit"});
+  auto straight = make_exchange(group, {.codec = "onebit"}, exchange_device);
   straight->attach(plan);
   MemoryState state(group.size());
   at::Tensor answer, resumed_answer;
@@ -21,7 +21,7 @@ void check_resume(Group& group) {
                        message(plan.buckets[static_cast<size_t>(b)].size, group.rank(), call));
     straight->commit();
   }
-  auto resumed = make_exchange(group, {.codec = "onebit"});
+  auto resumed = make_exchange(group, {.codec = "onebit"}, exchange_device);
   resumed->attach(plan);
   resumed->load(state);
   for (int call = 3; call < 6; ++call) {

@@ -5,6 +5,8 @@
 #include <signal.h>
 
 #include "base/error.h"
+#include "comm/nccl_group.h"
+#include "tests/support/gpu.h"
 #include "tests/support/processes.h"
 
 namespace terse {
@@ -36,6 +38,7 @@ class Conformance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Conformance, EveryCollectiveIsExact) {
   const Case c = GetParam();
+  TERSE_NEEDS_GPUS(std::string_view(c.backend) == "nccl" ? c.ranks : 0);
   if (!testing::available(c.launcher)) GTEST_SKIP() << "launcher is not installed";
   const Outcome outcome = run(c.launcher, c.ranks, {"conformance", c.backend});
   EXPECT_TRUE(outcome.ok()) << outcome.text();
@@ -52,6 +55,12 @@ INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
                                            Case{Started::mpirun, 2, "auto"},
                                            Case{Started::mpirun, 3, "mpi"},
                                            Case{Started::mpirun, 4, "mpi"}));
+
+INSTANTIATE_TEST_SUITE_P(CudaNccl, Conformance,
+                         ::testing::Values(Case{Started::environment, 1, "nccl"},
+                                           Case{Started::environment, 2, "nccl"},
+                                           Case{Started::mpirun, 2, "nccl"},
+                                           Case{Started::environment, 4, "nccl"}));
 
 // Ranks 0 and 2 must end with `code` long before the deadline and name rank 1.
 void expect_named(const Outcome& outcome, ExitCode code) {
@@ -127,15 +136,33 @@ TEST(Group, BackendNames) {
   }
 }
 
-TEST(Group, NcclSaysWhatToBuild) {
-  World world;
+std::string refusal(const World& world, const GroupOptions& options) {
   try {
-    make_group(world, {}, {.backend = BackendKind::nccl});
-    GTEST_SKIP() << "built with NCCL";
+    make_group(world, {}, options);
   } catch (const Error& e) {
     EXPECT_EQ(e.code(), ExitCode::usage);
-    EXPECT_THAT(e.what(), HasSubstr("TERSE_CUDA"));
+    return e.what();
   }
+  return "nothing refused";
+}
+
+TEST(Group, NcclSaysWhatToBuild) {
+  if (nccl_available()) GTEST_SKIP() << "built with NCCL";
+  EXPECT_THAT(refusal({}, {.backend = BackendKind::nccl}), HasSubstr("TERSE_CUDA"));
+  EXPECT_THAT(refusal({}, {.cuda = true}), HasSubstr("TERSE_CUDA"));
+}
+
+TEST(CudaGroup, SaysWhyAGpuCannotBeUsed) {
+  if (!nccl_available()) GTEST_SKIP() << "built without CUDA (preset cuda)";
+  World world;
+  EXPECT_THAT(refusal(world, {.backend = BackendKind::gloo, .cuda = true}), HasSubstr("gloo"));
+  EXPECT_THAT(refusal(world, {.backend = BackendKind::mpi, .cuda = true}), HasSubstr("mpi"));
+  world.local_rank = 100;
+  world.local_size = 101;
+  EXPECT_THAT(refusal(world, {.cuda = true}), HasSubstr("GPU"));
+  if (!testing::missing_gpus(1).empty()) return;
+  EXPECT_THAT(refusal(world, {.cuda = true}), HasSubstr("number 101 of the 101 ranks"));
+  EXPECT_THAT(refusal({}, {.backend = BackendKind::nccl}), HasSubstr("GPU tensors only"));
 }
 
 }  // namespace
