@@ -60,7 +60,7 @@ __device__ float uniform_of(const PhiloxStream& noise, int64_t i) {
 
 __device__ float level_of(const BitsGrid& grid, float x, const PhiloxStream& noise, bool stochastic,
                           int64_t i) {
-  const float place = __fdiv_rn(__fsub_rn(x, grid.low), grid.step > 0 ? grid.step : 1.0f);
+  const float place = __fmul_rn(__fsub_rn(x, grid.low), __fdiv_rn(1.0f, grid.step));
   const float t = fminf(fmaxf(place, -grid.zero), grid.top - grid.zero);
   if (!stochastic) return rintf(t);
   const float floor = floorf(t);

@@ -16,8 +16,8 @@
 // (small elements of a large group would all become 0, for ever). max_min has no level at 0: the
 // bound is |x - Q(x)|^2 <= n / (2 (2^b - 1)^2) |x|^2, a contraction below n = 2 (2^b - 1)^2 (450 at
 // 4 bits); on gaussian data 4 bits and 512 elements leave 1.4 % of |x|^2, norm 1.8 %. A group of
-// equal elements (max_min) or of zeros (norm) is exact. A range (largest magnitude) beyond 2^127 is
-// cut there, and the residual has the rest.
+// equal elements (max_min) or of zeros (norm) is exact. Magnitudes beyond 2^126 are cut there, and
+// the residual has the rest; a step is at least 2^-126.
 //
 // Message: b bits an element; a group has 8 bytes (norm: 4); a segment has 1 byte and is padded to
 // words of 64 elements at both ends. Parameter of bind(): bits. Cost of encode with residual: reads

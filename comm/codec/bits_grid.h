@@ -1,14 +1,15 @@
 // The arithmetic of b-bit quantization on one group, shared by the CPU and the CUDA codec.
 //
-//   code = round((x - low) / step) + zero, kept within [0, top];   decoded = low + (code - zero)
-//   step
+//   code = round((x - low) (1 / step)) + zero, kept within [0, top]
+//   decoded = low + (code - zero) step
 //
 //   max_min: low = min x, zero = 0,         top = 2^b - 1,  step = (max x - min x) / top
 //   norm:    low = 0,     zero = 2^(b-1)-1, top = 2 zero,   step = max |x| / zero
 //
-// All in fp32, each operation rounded once. Extremes beyond +-2^126 are cut there, so that neither
-// range nor residual overflows; a step below 2^-126 is rounded up, so that the grid reaches its
-// end.
+// All in fp32, each operation (1 / step too) rounded once. Extremes beyond +-2^126 are cut there,
+// so that neither range nor residual overflows; a step is at least 2^-126, so that its reciprocal
+// does not. A product where a division is meant moves only what lies within 2^-22 of halfway,
+// relatively.
 #pragma once
 #include <cfloat>
 #include <cmath>
@@ -25,7 +26,7 @@ struct BitsExtent {
 
 struct BitsGrid {
   float low = 0;
-  float step = 0;
+  float step = FLT_MIN;
   float zero = 0;
   float top = 1;
   int bits = 1;
@@ -34,7 +35,7 @@ struct BitsGrid {
 // The grid without its low and step.
 TERSE_ANYWHERE static inline BitsGrid empty_grid(int bits, bool norm) {
   const auto zero = static_cast<float>(norm ? (1 << (bits - 1)) - 1 : 0);
-  return {0, 0, zero, norm ? 2 * zero : static_cast<float>((1 << bits) - 1), bits};
+  return {0, FLT_MIN, zero, norm ? 2 * zero : static_cast<float>((1 << bits) - 1), bits};
 }
 
 TERSE_ANYWHERE static inline BitsGrid fit_grid(int bits, bool norm, BitsExtent extent) {
@@ -44,9 +45,7 @@ TERSE_ANYWHERE static inline BitsGrid fit_grid(int bits, bool norm, BitsExtent e
   if (!norm) grid.low = low + 0.0f;  // no negative zero
   const float range = norm ? fmaxf(fabsf(low), fabsf(high)) : high - low;
   const float levels = grid.top - grid.zero;
-  grid.step = range / levels;
-  if (grid.step < FLT_MIN && static_cast<double>(grid.step) * static_cast<double>(levels) < range)
-    grid.step = nextafterf(grid.step, 1.0f);
+  grid.step = fmaxf(range / levels, FLT_MIN);
   return grid;
 }
 

@@ -1,5 +1,6 @@
 // Any bytes behind a credible header: an Error, or a message that decodes inside its part. The
 // first byte picks the codec; the checksum is off, else nothing would get past it.
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
@@ -27,11 +28,14 @@ std::vector<std::unique_ptr<BoundCodec>> bound_codecs() {
       {.select = SelectRule::threshold, .threshold = 0.1f, .dense_below = 1, .checksum = false}));
   std::vector<std::unique_ptr<BoundCodec>> bound;
   for (const auto& codec : codecs) bound.push_back(codec->bind(kBucket, {{0, kBucket.size}}));
+  const double bits[] = {3, 8, 5};
+  bound.push_back(make_bits_codec({.scaling = BitsOptions::Scaling::norm, .checksum = false})
+                      ->bind(kBucket, {{0, kBucket.size}}, bits));
   return bound;
 }
 
-constexpr CodecId kIds[] = {CodecId::onebit, CodecId::bits, CodecId::topk, CodecId::topk,
-                            CodecId::topk};
+constexpr CodecId kIds[] = {CodecId::onebit, CodecId::bits, CodecId::topk,
+                            CodecId::topk,   CodecId::topk, CodecId::bits};
 
 }  // namespace
 }  // namespace terse
@@ -41,11 +45,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const auto codecs = bound_codecs();
   if (size == 0) return 0;
   const size_t which = data[0] % codecs.size();
-  const size_t length = static_cast<size_t>(kHeaderBytes) + size - 1;
+  // Most codecs know their length: a first byte from 128 on cuts or fills up to it.
+  size_t length = static_cast<size_t>(kHeaderBytes) + size - 1;
+  if (data[0] >= 128) length = static_cast<size_t>(codecs[which]->bytes(0));
   // Exactly as long as the message, so that one byte beyond is seen; malloc aligns.
   const std::unique_ptr<void, decltype(&std::free)> memory(std::malloc(length), &std::free);
   auto* bytes = static_cast<std::byte*>(memory.get());
-  std::memcpy(bytes + kHeaderBytes, data + 1, size - 1);
+  std::memset(bytes, 0, length);
+  std::memcpy(bytes + kHeaderBytes, data + 1,
+              std::min(size - 1, length - static_cast<size_t>(kHeaderBytes)));
   const MessageTag tag{.bucket = 3, .sender = 1, .step = 7, .stage = 0};
   const std::span<std::byte> message(bytes, length);
   write_header(kIds[which], tag, {0, kBucket.size}, message, false);

@@ -1,7 +1,6 @@
 #include "comm/codec/kernels/bits_kernels.h"
 
-#include <cstring>
-
+#include "comm/codec/kernels/pack_bits.h"
 #include "comm/codec/kernels/words.h"
 
 namespace terse::TERSE_ISA {
@@ -9,16 +8,16 @@ namespace {
 
 // As in the 1-bit codec: while a group is packed, one further on is fetched.
 constexpr int64_t kAhead = 4096;
+constexpr int64_t kBatch = 8;  // words coded before they are packed
 
 enum class Shadow { none, cached, streamed };
 
 struct Grid16 {
-  F16 low, divisor, step, zero, least, most;
+  F16 low, step, inverse, zero, least, most;
   explicit Grid16(const BitsGrid& grid)
       : low(broadcast(grid.low)),
-        // A step of 0 belongs to equal elements: x - low is 0, and so is the code.
-        divisor(broadcast(grid.step > 0 ? grid.step : 1.0f)),
         step(broadcast(grid.step)),
+        inverse(broadcast(1.0f / grid.step)),
         zero(broadcast(grid.zero)),
         least(broadcast(-grid.zero)),
         most(broadcast(grid.top - grid.zero)) {}
@@ -45,7 +44,7 @@ inline void code_word(const float* message, const float* residual, float* shadow
     __builtin_prefetch(message + i + kAhead);
     if constexpr (kResidual) __builtin_prefetch(residual + i + kAhead);
     const F16 x = load_x<kResidual>(message, residual, i);
-    const F16 t = minimum(maximum(div(sub(x, grid.low), grid.divisor), grid.least), grid.most);
+    const F16 t = minimum(maximum(mul(sub(x, grid.low), grid.inverse), grid.least), grid.most);
     F16 level = t;
     if constexpr (kNoise)
       level = stochastic(t, load(uniform + i));
@@ -61,64 +60,6 @@ inline void code_word(const float* message, const float* residual, float* shadow
     }
   }
 }
-
-// In every lane of 2 kStep bits, the upper half moves down (up) to the end of the lower half's
-// kWidth bits.
-template <int kWidth, int kStep>
-inline uint64_t join(uint64_t x) {
-  constexpr uint64_t kLow = ~uint64_t{0} / ((uint64_t{1} << kStep) + 1);
-  return (x & kLow) | (x & ~kLow) >> (kStep - kWidth);
-}
-template <int kWidth, int kStep>
-inline uint64_t part(uint64_t x) {
-  constexpr uint64_t kLane =
-      ~uint64_t{0} / (kStep == 32 ? ~uint64_t{0} : (uint64_t{1} << 2 * kStep) - 1);
-  constexpr uint64_t kLow = kLane * ((uint64_t{1} << kWidth) - 1);
-  return (x & kLow) | (x & kLow << kWidth) << (kStep - kWidth);
-}
-
-// Eight bytes of kBits each to 8 kBits bits, and back; loops over eight octets become vector code.
-template <int kBits>
-inline uint64_t squeeze(uint64_t x) {
-  return join<4 * kBits, 32>(join<2 * kBits, 16>(join<kBits, 8>(x)));
-}
-template <int kBits>
-inline uint64_t spread(uint64_t x) {
-  return part<kBits, 8>(part<2 * kBits, 16>(part<4 * kBits, 32>(x)));
-}
-
-template <int kBits>
-void pack_bytes(const uint8_t* bytes, uint64_t* codes) {
-  uint64_t octets[8];
-  std::memcpy(octets, bytes, sizeof octets);
-  for (uint64_t& octet : octets) octet = squeeze<kBits>(octet);
-  uint64_t words[kBits + 1] = {};
-  for (int k = 0; k < 8; ++k) {
-    const int at = 8 * kBits * k, shift = at % 64;
-    words[at / 64] |= octets[k] << shift;
-    if (shift + 8 * kBits > 64) words[at / 64 + 1] |= octets[k] >> (64 - shift) % 64;
-  }
-  std::memcpy(codes, words, kBits * sizeof(uint64_t));
-}
-
-template <int kBits>
-void unpack_bytes(const uint64_t* codes, uint8_t* bytes) {
-  uint64_t octets[8];
-  for (int k = 0; k < 8; ++k) {
-    const int at = 8 * kBits * k, shift = at % 64;
-    octets[k] = codes[at / 64] >> shift;
-    if (shift + 8 * kBits > 64) octets[k] |= codes[at / 64 + 1] << (64 - shift) % 64;
-  }
-  for (uint64_t& octet : octets) octet = spread<kBits>(octet & ~uint64_t{0} >> (64 - 8 * kBits));
-  std::memcpy(bytes, octets, sizeof octets);
-}
-
-constexpr decltype(&pack_bytes<1>) kPackBytes[] = {pack_bytes<1>, pack_bytes<2>, pack_bytes<3>,
-                                                   pack_bytes<4>, pack_bytes<5>, pack_bytes<6>,
-                                                   pack_bytes<7>, pack_bytes<8>};
-constexpr decltype(&unpack_bytes<1>) kUnpackBytes[] = {
-    unpack_bytes<1>, unpack_bytes<2>, unpack_bytes<3>, unpack_bytes<4>,
-    unpack_bytes<5>, unpack_bytes<6>, unpack_bytes<7>, unpack_bytes<8>};
 
 // 64 uniform numbers for word w of the bucket.
 void uniforms(const PhiloxStream& noise, int64_t w, float* out) {
@@ -144,23 +85,33 @@ void code_partial(const CodecArrays& in, int64_t first, uint64_t inside, uint64_
 }
 
 template <bool kResidual, Shadow kShadow, bool kNoise>
+void code_any(const CodecArrays& in, int64_t w, int64_t begin, int64_t end, const Grid16& grid,
+              const PhiloxStream* noise, uint8_t* bytes) {
+  alignas(64) float uniform[kWord];
+  if constexpr (kNoise) uniforms(*noise, w, uniform);
+  const uint64_t inside = range_mask(w, begin, end);
+  const uint64_t m = in.live == nullptr ? inside : inside & in.live[w];
+  if (m == kAll)
+    code_word<kResidual, kShadow, kNoise>(
+        in.message + w * kWord, kResidual ? in.residual + w * kWord : nullptr,
+        kShadow == Shadow::none ? nullptr : in.shadow + w * kWord, grid, uniform, bytes);
+  else
+    code_partial<kNoise>(in, w * kWord, inside, m, grid, uniform, bytes);
+}
+
+template <bool kResidual, Shadow kShadow, bool kNoise>
 void pack_range(const CodecArrays& in, int64_t begin, int64_t end, const BitsGrid& grid,
                 const PhiloxStream* noise, uint64_t* codes) {
   const Grid16 lanes(grid);
-  const auto pack = kPackBytes[grid.bits - 1];
-  alignas(64) uint8_t bytes[kWord];
-  alignas(64) float uniform[kWord];
-  for (int64_t w = begin / kWord; w * kWord < end; ++w, codes += grid.bits) {
-    const uint64_t inside = range_mask(w, begin, end);
-    const uint64_t m = in.live == nullptr ? inside : inside & in.live[w];
-    if constexpr (kNoise) uniforms(*noise, w, uniform);
-    if (m == kAll)
-      code_word<kResidual, kShadow, kNoise>(
-          in.message + w * kWord, kResidual ? in.residual + w * kWord : nullptr,
-          kShadow == Shadow::none ? nullptr : in.shadow + w * kWord, lanes, uniform, bytes);
-    else
-      code_partial<kNoise>(in, w * kWord, inside, m, lanes, uniform, bytes);
-    pack(bytes, codes);
+  const auto pack = kPackWords[grid.bits - 1];
+  alignas(64) uint64_t octets[kBatch * 8];
+  auto* bytes = reinterpret_cast<uint8_t*>(octets);
+  const int64_t last = (end + kWord - 1) / kWord;
+  for (int64_t w = begin / kWord; w < last; w += kBatch, codes += kBatch * grid.bits) {
+    const int64_t words = last - w < kBatch ? last - w : kBatch;
+    for (int64_t k = 0; k < words; ++k)
+      code_any<kResidual, kShadow, kNoise>(in, w + k, begin, end, lanes, noise, bytes + k * kWord);
+    pack(octets, words, codes);
   }
 }
 
@@ -225,27 +176,34 @@ inline void decode_word(const uint8_t* bytes, const Grid16& grid, float* out) {
 }
 
 template <bool kAdd, bool kStream>
+void decode_any(const uint8_t* bytes, const uint64_t* live, int64_t w, int64_t begin, int64_t end,
+                const Grid16& grid, float* out) {
+  const uint64_t inside = range_mask(w, begin, end);
+  const uint64_t m = live == nullptr ? inside : inside & live[w];
+  float* to = out + w * kWord;
+  if (m == kAll) return decode_word<kAdd, kStream>(bytes, grid, to);
+  alignas(64) float decoded[kWord];
+  decode_word<false, false>(bytes, grid, decoded);
+  for (int64_t i = 0; i < kWord; ++i) {
+    if ((inside >> i & 1) == 0) continue;
+    const float q = (m >> i & 1) != 0 ? decoded[i] : 0.0f;
+    to[i] = kAdd ? to[i] + q : q;
+  }
+}
+
+template <bool kAdd, bool kStream>
 void unpack_range(const uint64_t* codes, const uint64_t* live, int64_t begin, int64_t end,
                   const BitsGrid& grid, float* out) {
   const Grid16 lanes(grid);
-  const auto unpack = kUnpackBytes[grid.bits - 1];
-  alignas(64) uint8_t bytes[kWord];
-  alignas(64) float decoded[kWord];
-  for (int64_t w = begin / kWord; w * kWord < end; ++w, codes += grid.bits) {
-    const uint64_t inside = range_mask(w, begin, end);
-    const uint64_t m = live == nullptr ? inside : inside & live[w];
-    float* to = out + w * kWord;
-    unpack(codes, bytes);
-    if (m == kAll) {
-      decode_word<kAdd, kStream>(bytes, lanes, to);
-      continue;
-    }
-    decode_word<false, false>(bytes, lanes, decoded);
-    for (int64_t i = 0; i < kWord; ++i) {
-      if ((inside >> i & 1) == 0) continue;
-      const float q = (m >> i & 1) != 0 ? decoded[i] : 0.0f;
-      to[i] = kAdd ? to[i] + q : q;
-    }
+  const auto unpack = kUnpackWords[grid.bits - 1];
+  alignas(64) uint64_t octets[kBatch * 8];
+  const auto* bytes = reinterpret_cast<const uint8_t*>(octets);
+  const int64_t last = (end + kWord - 1) / kWord;
+  for (int64_t w = begin / kWord; w < last; w += kBatch, codes += kBatch * grid.bits) {
+    const int64_t words = last - w < kBatch ? last - w : kBatch;
+    unpack(codes, words, octets);
+    for (int64_t k = 0; k < words; ++k)
+      decode_any<kAdd, kStream>(bytes + k * kWord, live, w + k, begin, end, lanes, out);
   }
 }
 

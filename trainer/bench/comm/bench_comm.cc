@@ -2,6 +2,7 @@
 
 #include <omp.h>
 
+#include "comm/codec/bits.h"
 #include "comm/codec/dense_arrays.h"
 #include "comm/codec/onebit.h"
 #include "trainer/bench/comm/comm_bench.h"
@@ -9,10 +10,8 @@
 namespace terse {
 namespace {
 
-void bench_onebit(CommBench& bench, const std::string& name, const OneBitOptions& options) {
-  const auto bound =
-      make_onebit_codec(options)->bind(layer_bucket(bench.size()), {{0, bench.size()}});
-  bench.measure_codec(name, *bound);
+void bench_codec(CommBench& bench, const std::string& name, const Codec& codec) {
+  bench.measure_codec(name, *codec.bind(layer_bucket(bench.size()), {{0, bench.size()}}));
 }
 
 void bench_bf16(CommBench& bench) {
@@ -29,8 +28,10 @@ std::vector<BenchResult> bench_comm(const BenchCommOptions& options) {
   CommBench bench(options);
   bench.fill([](int64_t i) { return static_cast<float>(i * 2654435761 % 2001 - 1000) * 1e-3f; },
              [](int64_t i) { return static_cast<float>(i * 40503 % 1999 - 999) * 1e-3f; });
-  bench_onebit(bench, "onebit", {.block = 4096});
-  bench_onebit(bench, "onebit_layer", {});
+  bench_codec(bench, "onebit", *make_onebit_codec({.block = 4096}));
+  bench_codec(bench, "onebit_layer", *make_onebit_codec());
+  bench_codec(bench, "int4", *make_bits_codec());
+  bench_codec(bench, "int8", *make_bits_codec({.bits = 8}));
   bench_bf16(bench);
   bench_topk(bench);
   return bench.results();

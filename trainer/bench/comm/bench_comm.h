@@ -2,7 +2,9 @@
 // in alternating pairs; a ratio is the median over pairs. Names:
 //   encode.onebit        with residual, one scale per 4,096 elements
 //   encode.onebit_layer  with residual, one scale per layer of 1,048,576
-//   decode.onebit, decode.onebit_layer
+//   encode.int4          with residual, codec bits: max-min, nearest, a grid per 512 elements
+//   encode.int8          the same with 8 bits
+//   decode.onebit, decode.onebit_layer, decode.int4, decode.int8
 //   encode.bf16, decode.bf16
 //   select.topk          exact top-k at 0.1 % of layers of 1,048,576, without residual
 //   encode.topk          the same with residual and shadow, into a message
@@ -24,7 +26,7 @@ struct BenchCommOptions {
 };
 
 // `value` in GB/s of fp32 elements, `ratio` the time over the memcpy's. Changes the process's
-// number of threads. About 15 s, quick 5 s; 1 GB of memory.
+// number of threads. About 20 s, quick 7 s; 1 GB of memory.
 std::vector<BenchResult> bench_comm(const BenchCommOptions& options);
 
 }  // namespace terse
