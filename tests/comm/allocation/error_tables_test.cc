@@ -6,7 +6,8 @@
 #include <cmath>
 #include <limits>
 
-#include "comm/codec/dense_codec.h"
+#include "comm/codec/bits.h"
+#include "comm/codec/topk.h"
 #include "tests/comm/codec/buckets.h"
 
 namespace terse::testing {
@@ -118,6 +119,46 @@ TEST(CodecErrors, AreTheNormsOfWhatTheShadowKeeps) {
       }
       EXPECT_NEAR(errors[s][p], std::sqrt(sum), 1e-12) << s << " " << p;
     }
+}
+
+// The whole table of top-k in two passes is what the codec loses, density by density.
+TEST(CodecErrors, TopKTablesAreTheCodecs) {
+  const Bucket bucket{0, 30000, {{"matrix", 0, 30000, 100, 300, true}}};
+  const auto x = values(bucket.size, 11);
+  const std::vector<double> densities{0.0005, 0.01, 0.3};
+  std::vector<int64_t> kept;
+  for (const double d : densities) kept.push_back(topk_count(d, bucket.size));
+  const auto codec = codec_errors(*make_topk_codec(), bucket, densities, x.data())[0];
+  const auto table = topk_errors(x, kept);
+  for (size_t i = 0; i < table.size(); ++i) EXPECT_NEAR(table[i], codec[i], 1e-12 * codec[i]);
+}
+
+// Max-min groups of 512, nearest level, from the formula in fp64; bytes from docs/protocol.md's
+// layout: bits an element, 8 bytes a group, 1 a segment and words of 64 elements at most as
+// padding.
+TEST(CodecErrors, BitsFollowTheFormula) {
+  const Bucket bucket{0, 2000, {{"matrix", 0, 2000, 20, 100, true}}};
+  const auto x = values(bucket.size, 12);
+  const std::vector<double> bits{1, 4, 8};
+  const auto codec = make_bits_codec();
+  const auto errors = codec_errors(*codec, bucket, bits, x.data())[0];
+  const auto bytes = codec_bytes(*codec, 20, 100, bits, x.data());
+  for (size_t b = 0; b < bits.size(); ++b) {
+    double sum = 0;
+    for (size_t from = 0; from < x.size(); from += 512) {
+      const auto end = x.begin() + static_cast<int64_t>(std::min(from + 512, x.size()));
+      const auto begin = x.begin() + static_cast<int64_t>(from);
+      const double low = *std::min_element(begin, end), high = *std::max_element(begin, end);
+      const double step = (high - low) / (std::exp2(bits[b]) - 1);
+      for (auto v = begin; v != end; ++v)
+        sum += std::pow(*v - low - step * std::nearbyint((*v - low) / step), 2);
+    }
+    // Levels in fp32: each is off by some 1e-7 of the range, against a step of 4e-3 of it.
+    EXPECT_NEAR(errors[b], std::sqrt(sum), 1e-4 * std::sqrt(sum)) << bits[b];
+    const double plain = bits[b] * 2000 / 8 + 8 * 4 + 1;
+    EXPECT_GE(bytes[b], plain);
+    EXPECT_LE(bytes[b], plain + 16 * bits[b] + 8);
+  }
 }
 
 }  // namespace

@@ -34,6 +34,7 @@ std::vector<BenchResult> bench_comm(const BenchCommOptions& options) {
   bench_codec(bench, "int8", *make_bits_codec({.bits = 8}));
   bench_bf16(bench);
   bench_topk(bench);
+  bench_allocation(bench);
   return bench.results();
 }
 

@@ -11,6 +11,7 @@
 //   decode.topk          of one message
 //   step.dgc             u = 0.9 u + g, encode.topk of u with the accumulated v as residual,
 //                        both masked where entries were sent
+//   solve.lgreco         the allocation of 150 segments, 10 choices; its value is in ms
 #pragma once
 #include <cstdint>
 #include <vector>

@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "trainer/bench/core/pairs.h"
-
 namespace terse {
 namespace {
 
@@ -46,9 +44,18 @@ void CommBench::fill(const std::function<float(int64_t)>& message,
   }
 }
 
-void CommBench::measure(const std::string& name, const std::function<void()>& work) {
+PairedTime CommBench::pairs(const std::function<void()>& work) const {
   const auto baseline = [&] { copy(message_.get(), shadow_.get(), n_); };
-  const PairedTime time = measure_pairs(baseline, work, options_.quick ? 7 : 21);
+  return measure_pairs(baseline, work, options_.quick ? 7 : 21);
+}
+
+void CommBench::measure_time(const std::string& name, const std::function<void()>& work) {
+  const PairedTime time = pairs(work);
+  results_.push_back({name, 1e3 * time.seconds, "ms", "memcpy", time.ratio, true});
+}
+
+void CommBench::measure(const std::string& name, const std::function<void()>& work) {
+  const PairedTime time = pairs(work);
   const double gigabytes = static_cast<double>(n_) * sizeof(float) * 1e-9;
   results_.push_back({name, gigabytes / time.seconds, "GB/s", "memcpy", time.ratio, true});
 }

@@ -10,6 +10,7 @@
 
 #include "comm/codec/codec.h"
 #include "trainer/bench/comm/bench_comm.h"
+#include "trainer/bench/core/pairs.h"
 
 namespace terse {
 
@@ -50,12 +51,16 @@ class CommBench {
 
   // Takes turns with a memcpy from message to shadow.
   void measure(const std::string& name, const std::function<void()>& work);
+  // The same; its value is the milliseconds.
+  void measure_time(const std::string& name, const std::function<void()>& work);
   // encode.NAME with residual and shadow, decode.NAME of one message into the shadow.
   void measure_codec(const std::string& name, BoundCodec& bound);
 
   std::vector<BenchResult> results() const { return results_; }
 
  private:
+  PairedTime pairs(const std::function<void()>& work) const;
+
   BenchCommOptions options_;
   int64_t n_;
   Buffer<float> message_, residual_, shadow_;
@@ -64,5 +69,7 @@ class CommBench {
 
 // select.topk, encode.topk, decode.topk, step.dgc.
 void bench_topk(CommBench& bench);
+// solve.lgreco.
+void bench_allocation(CommBench& bench);
 
 }  // namespace terse
