@@ -51,10 +51,14 @@ function(terse_bf16_kernels target)
 endfunction()
 
 function(terse_kernel_objects target isa flags)
+  set(optimize -O3)
+  if(TERSE_SANITIZE)  # vectorized checks take minutes to compile
+    set(optimize)
+  endif()
   add_library(${target}_${isa} OBJECT ${ARGN})
   target_link_libraries(${target}_${isa} PRIVATE terse_flags)
   target_compile_definitions(${target}_${isa} PRIVATE TERSE_ISA=${isa} TERSE_ISA_${isa}=1)
-  target_compile_options(${target}_${isa} PRIVATE -O3 ${flags})
+  target_compile_options(${target}_${isa} PRIVATE ${optimize} ${flags})
   target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${isa}>)
 endfunction()
 
@@ -97,13 +101,16 @@ function(terse_device_sources variable)
   set(${variable} "${${variable}}" PARENT_SCOPE)
 endfunction()
 
-# terse_test(NAME [TORCH] SOURCES ... [DEPENDS ...]): one GoogleTest program per folder; ctest lists
-# each case. Cases whose name contains "Slow" carry the label `slow`.
+# terse_test(NAME [TORCH] SOURCES ... [DEPENDS ...] [RUNS ...]): one GoogleTest program per folder;
+# ctest lists each case. Cases whose name contains "Slow" carry the label `slow`. RUNS: programs that
+# it starts. A test with neither TORCH nor RUNS carries the label `torch_free` and belongs to the
+# target of that name, which is what the sanitizers' presets build: LibTorch is not instrumented.
+add_custom_target(torch_free)
 function(terse_test name)
   if(NOT TERSE_TESTS)
     return()
   endif()
-  cmake_parse_arguments(A "TORCH" "" "SOURCES;DEPENDS" ${ARGN})
+  cmake_parse_arguments(A "TORCH" "" "SOURCES;DEPENDS;RUNS" ${ARGN})
   if(NOT A_SOURCES)
     return()
   endif()
@@ -115,9 +122,18 @@ function(terse_test name)
   if(A_TORCH)
     terse_use_torch(${name}_test)
   endif()
+  set(label)
+  set(slow_label slow)
+  if(A_RUNS)
+    add_dependencies(${name}_test ${A_RUNS})
+  elseif(NOT A_TORCH)
+    add_dependencies(torch_free ${name}_test)
+    set(label LABELS torch_free)
+    set(slow_label torch_free_slow)  # gtest_discover_tests cannot pass a list; ctest -L finds both
+  endif()
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
-    TEST_FILTER "-*Slow*" PROPERTIES TIMEOUT 300)
+    TEST_FILTER "-*Slow*" PROPERTIES TIMEOUT 300 ${label})
   gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
     TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests
-    PROPERTIES TIMEOUT 1200 LABELS slow RUN_SERIAL ON)
+    PROPERTIES TIMEOUT 1200 LABELS ${slow_label} RUN_SERIAL ON)
 endfunction()

@@ -77,13 +77,10 @@ Group::Impl::~Impl() {
     if (backend_name == "nccl") shut_down(*backend);
     return;
   }
-  // A broken transport's destructor would wait for operations that never end. Its threads stay
-  // until the process ends.
+  // A broken transport's destructor would wait for operations that never end. It and its threads
+  // stay until the process ends.
   if (backend_name == "gloo") {
-    static auto& immortal = *new std::vector<c10::intrusive_ptr<c10d::Backend>>;
-    static std::mutex mutex;
-    std::lock_guard lock(mutex);
-    immortal.push_back(std::move(backend));
+    static_cast<void>(backend.release());
   } else {
     backend->abort();
   }

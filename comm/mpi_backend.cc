@@ -16,7 +16,7 @@ class MpiWork final : public c10d::Work {
         future_(c10::make_intrusive<at::ivalue::Future>(
             c10::ListType::create(c10::TensorType::get()))) {}
 
-  void done(std::exception_ptr error) {
+  void done(const std::exception_ptr& error) {
     finish(error);
     if (error) {
       future_->setError(error);

@@ -133,7 +133,7 @@ ArtifactWeight dense_weight(std::string name, TensorView view) {
   return weight;
 }
 
-ArtifactWeight compressed_weight(std::string name, std::shared_ptr<const Codes> codes) {
+ArtifactWeight compressed_weight(std::string name, const std::shared_ptr<const Codes>& codes) {
   ArtifactWeight weight;
   weight.name = std::move(name);
   weight.shape = {codes->rows, codes->columns};

@@ -105,6 +105,6 @@ std::vector<WeightName> llama_weight_names(const LlamaShape& shape);
 
 // A dense weight over memory that outlives it; a compressed weight that shares `codes`.
 ArtifactWeight dense_weight(std::string name, TensorView view);
-ArtifactWeight compressed_weight(std::string name, std::shared_ptr<const Codes> codes);
+ArtifactWeight compressed_weight(std::string name, const std::shared_ptr<const Codes>& codes);
 
 }  // namespace terse

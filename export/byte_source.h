@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include "base/tensor_view.h"
 
@@ -19,7 +20,7 @@ using ByteSource = std::function<void(const ByteSink&)>;
 
 // The bytes that a view borrows; what it borrows from must outlive the source.
 inline ByteSource source_of(TensorView view) {
-  return [view](const ByteSink& sink) { sink(view.data); };
+  return [view = std::move(view)](const ByteSink& sink) { sink(view.data); };
 }
 
 }  // namespace terse

@@ -91,7 +91,8 @@ int64_t size_of(FileSystem& fs, const std::string& path) {
     fail(ExitCode::invalid_file, "{}: cannot be read back", path);
   if (!S_ISDIR(info.st_mode)) return info.st_size;
   int64_t bytes = 0;
-  for (const std::string& name : fs.list(path)) bytes += size_of(fs, path + "/" + name);
+  for (const std::string& name : fs.list(path))
+    bytes += size_of(fs, fmt::format("{}/{}", path, name));
   return bytes;
 }
 

@@ -82,7 +82,7 @@ class GgufFile {
   int64_t integer(std::string_view key, std::optional<int64_t> otherwise = {}) const;
   double number(std::string_view key, std::optional<double> otherwise = {}) const;
   bool flag(std::string_view key, std::optional<bool> otherwise = {}) const;
-  std::string text(std::string_view key, std::optional<std::string> otherwise = {}) const;
+  std::string text(std::string_view key, const std::optional<std::string>& otherwise = {}) const;
   // The array of `key`, or nothing if it is missing; another element type is an Error.
   template <typename T>
   const std::vector<T>* array(std::string_view key) const {

@@ -218,7 +218,8 @@ bool GgufFile::flag(std::string_view key, std::optional<bool> otherwise) const {
   });
 }
 
-std::string GgufFile::text(std::string_view key, std::optional<std::string> otherwise) const {
+std::string GgufFile::text(std::string_view key,
+                           const std::optional<std::string>& otherwise) const {
   return pick(*this, key, otherwise, "a text", [](const auto& v) -> std::optional<std::string> {
     if constexpr (std::is_same_v<std::decay_t<decltype(v)>, std::string>) return v;
     return std::nullopt;

@@ -48,7 +48,7 @@ class Bytes {
   void put(const GgufArray& array) {
     std::visit(
         [this](const auto& list) {
-          using T = typename std::decay_t<decltype(list)>::value_type;
+          using T = std::decay_t<decltype(list)>::value_type;
           put(type_number<T>());
           put(static_cast<uint64_t>(list.size()));
           for (const auto& element : list) put(static_cast<const T&>(element));

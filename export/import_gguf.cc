@@ -176,7 +176,7 @@ std::vector<float> gguf_values(const GgufTensor& tensor, int64_t head_size) {
   return values;
 }
 
-Artifact import_gguf(std::shared_ptr<const GgufFile> file) {
+Artifact import_gguf(const std::shared_ptr<const GgufFile>& file) {
   Artifact artifact;
   artifact.shape = read_shape(*file);
   artifact.tokenizer = read_tokenizer(*file);

@@ -14,6 +14,6 @@ std::string gguf_original_name(const std::string& stored);
 // The decoded fp32 values, rows of q and k back in Hugging Face's order.
 std::vector<float> gguf_values(const GgufTensor& tensor, int64_t head_size);
 
-Artifact import_gguf(std::shared_ptr<const GgufFile> file);
+Artifact import_gguf(const std::shared_ptr<const GgufFile>& file);
 
 }  // namespace terse

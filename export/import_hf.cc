@@ -1,5 +1,6 @@
 #include "export/import_hf.h"
 
+#include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -72,6 +73,14 @@ LlamaShape read_shape(const Config& config) {
   return s;
 }
 
+int64_t whole_number(const std::string& path, const std::string& key, const std::string& text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    fail(ExitCode::invalid_file, "{}: \"{}\" is \"{}\", no whole number", path, key, text);
+  return value;
+}
+
 ArtifactWeight import_tensor(const SafetensorsFile& file, const std::string& name) {
   const TensorView view = file.require(name);
   const bool real =
@@ -101,7 +110,7 @@ Artifact import_hf(const std::string& folder) {
     if (key.starts_with("terse.") && key != "terse.checksums" && key != "terse.act_bits")
       artifact.metadata[key.substr(6)] = value;
   if (const auto bits = file->metadata().find("terse.act_bits"); bits != file->metadata().end())
-    artifact.act_bits = std::atoll(bits->second.c_str());
+    artifact.act_bits = whole_number(folder, bits->first, bits->second);
   artifact.keep = file;
   try {
     artifact.validate();

@@ -27,9 +27,7 @@ std::string describe(const GgufArray& array) {
       [](const auto& list) {
         std::string text = "[";
         for (size_t i = 0; i < std::min(list.size(), kManyElements); ++i) {
-          using T = typename std::decay_t<decltype(list)>::value_type;
-          const T element = list[i];
-          text += fmt::format("{}{}", i == 0 ? "" : ", ", element);
+          text += fmt::format("{}{}", i == 0 ? "" : ", ", list[i]);
         }
         if (list.size() > kManyElements) text += fmt::format(", ... {} in all", list.size());
         return text + "]";
@@ -68,11 +66,11 @@ std::map<int, int64_t> histogram(const GgufTensor& tensor, const GgufBlockInfo& 
   float scale = 0;
   for (size_t at = 0; at < tensor.data.size(); at += static_cast<size_t>(info.bytes)) {
     info.split(tensor.data.data() + at, codes.data(), &scale);
-    for (const int8_t code : codes) ++table[static_cast<size_t>(code + 128)];
+    for (const int8_t code : codes) ++table[static_cast<size_t>(code) + 128];
   }
   for (int code = -128; code < 128; ++code)
-    if (table[static_cast<size_t>(code + 128)] > 0)
-      counts[code] = table[static_cast<size_t>(code + 128)];
+    if (const int64_t count = table[static_cast<size_t>(code) + 128]; count > 0)
+      counts[code] = count;
   return counts;
 }
 
@@ -99,7 +97,7 @@ Inspection inspect_safetensors(const std::string& path) {
   out.checksums = checksum_state(file);
   for (const auto& [key, value] : file.metadata()) out.metadata.emplace_back(key, shortened(value));
   for (const std::string& name : file.names()) {
-    const TensorView view = *file.find(name);
+    const TensorView view = file.require(name);
     out.tensors.push_back({name,
                            std::string(dtype_name(view.dtype)),
                            view.shape,

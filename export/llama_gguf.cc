@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "export/gguf.h"
@@ -46,7 +47,7 @@ std::function<int64_t(int64_t)> row_order(const std::string& name, const LlamaSh
 // Dense rows in stored order, widened where the file's type is wider. Memory: the tensor.
 ByteSource dense_source(const ArtifactWeight& weight, const GgufPacking& packing,
                         std::function<int64_t(int64_t)> row_of) {
-  return [&weight, &packing, row_of](const ByteSink& sink) {
+  return [&weight, &packing, row_of = std::move(row_of)](const ByteSink& sink) {
     const bool widen = packing.type == GgufType::f32 && weight.dtype != DType::f32;
     if (!row_of && !widen) return weight.bytes(sink);
     std::vector<std::byte> all;
@@ -65,7 +66,7 @@ ByteSource dense_source(const ArtifactWeight& weight, const GgufPacking& packing
 
 ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing,
                         std::function<int64_t(int64_t)> row_of) {
-  return [&weight, &packing, row_of](const ByteSink& sink) {
+  return [&weight, &packing, row_of = std::move(row_of)](const ByteSink& sink) {
     const Codes codes = weight.codes();
     if (packing.pack != nullptr) return gguf_pack_codes(codes, packing, weight.name, row_of, sink);
     std::vector<float> values(codes.codes.size());

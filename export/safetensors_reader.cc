@@ -158,7 +158,7 @@ void SafetensorsFile::verify_checksums(bool required) const {
   if (!matches(0, safetensors::metadata_checksum(metadata())))
     fail(ExitCode::invalid_file, "{}: the metadata does not match its checksum", path());
   for (size_t i = 0; i < names().size(); ++i) {
-    const TensorView view = *find(names()[i]);
+    const TensorView view = require(names()[i]);
     Checksum sum;
     safetensors::begin_tensor(sum, names()[i], view.dtype, view.shape);
     sum.update(view.data);

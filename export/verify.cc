@@ -36,7 +36,7 @@ StoredTensors stored_in_safetensors(const std::string& path) {
   file->verify_checksums(false);
   StoredTensors all;
   for (const std::string& name : file->names()) {
-    const TensorView view = *file->find(name);
+    const TensorView view = file->require(name);
     all[name] = {
         view.shape, [file, view, name] {
           if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16)

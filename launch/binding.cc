@@ -6,7 +6,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <set>
 
@@ -90,7 +92,8 @@ std::vector<int> numbers_of(hwloc_const_cpuset_t set) {
 
 std::optional<int> environment_threads() {
   const char* text = std::getenv("OMP_NUM_THREADS");
-  const int n = text == nullptr ? 0 : std::atoi(text);
+  int n = 0;
+  if (text != nullptr) std::from_chars(text, text + std::strlen(text), n);  // "4,2": 4 outermost
   return n > 0 ? std::optional(n) : std::nullopt;
 }
 

@@ -219,7 +219,7 @@ std::string host_name() {
 }
 
 std::string own_address(const World& world) {
-  const std::string fallback = world.nodes > 1 ? public_address() : "127.0.0.1";
+  std::string fallback = world.nodes > 1 ? public_address() : "127.0.0.1";
   const std::string& host = world.master_address;
   addrinfo hints{};
   hints.ai_family = AF_INET;

@@ -1,10 +1,10 @@
 #include "launch/world.h"
 
+#include <unistd.h>
+
 #include <charconv>
 
 #include "base/error.h"
-
-extern char** environ;
 
 namespace terse {
 namespace {

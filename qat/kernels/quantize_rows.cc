@@ -242,11 +242,11 @@ void quantize_rows(const Grid& grid, const Estimator& estimator, const RowsIn& i
   const RowFunction quantize = row_function(grid.rounding);
   for (int64_t r = 0; r < in.rows; ++r) {
     const int64_t at = r * in.columns;
-    const float* z = in.f32 ? in.f32 + at : scratch;
+    const float* z = in.bf16 ? scratch : in.f32 + at;
     if (in.bf16 || grid.format.hadamard > 1) {
       for (int64_t c = 0; c < in.columns; c += kLanes) {
         const int64_t n = in.columns - c;
-        store(scratch + c, in.f32 ? load(in.f32 + at + c, n) : bf16_load(in.bf16 + at + c, n), n);
+        store(scratch + c, in.bf16 ? bf16_load(in.bf16 + at + c, n) : load(in.f32 + at + c, n), n);
       }
       z = scratch;
     }

@@ -98,7 +98,7 @@ TEST(Gguf, EverySingleByteFlipIsDetectedOrHarmless) {
           ASSERT_EQ(a.shape, b.shape);
           ASSERT_TRUE(std::equal(a.data.begin(), a.data.end(), b.data.begin(), b.data.end()));
         }
-      } catch (const Error&) {
+      } catch (const Error&) {  // refused: as good
       }
       text[i] = original[i];
     }
@@ -131,7 +131,7 @@ struct Builder {
   Builder& begin(uint64_t tensors, uint64_t keys, uint32_t version = 3) {
     return put(version).put(tensors).put(keys);
   }
-  Builder& tensor(const std::string& n, std::vector<uint64_t> dims, uint32_t type,
+  Builder& tensor(const std::string& n, const std::vector<uint64_t>& dims, uint32_t type,
                   uint64_t offset) {
     name(n).put(static_cast<uint32_t>(dims.size()));
     for (const uint64_t d : dims) put(d);
@@ -208,7 +208,7 @@ TEST(Gguf, HostileFilesNameFileAndTensor) {
 TEST(Gguf, WriterRefusesWhatReadersWould) {
   const TestFolder folder;
   const auto source = source_of({DType::u8, {}, Sample().blocks});
-  const auto write = [&](std::vector<GgufItem> items) {
+  const auto write = [&](const std::vector<GgufItem>& items) {
     write_gguf_file(FileSystem::real(), folder / "x", {}, items);
   };
   EXPECT_THROW(write({{"w", {2, 31}, GgufType::q4_0, source}}), Error);

@@ -13,8 +13,6 @@
 #include <filesystem>
 #include <stdexcept>
 
-extern char** environ;
-
 namespace terse::testing {
 namespace {
 
@@ -75,7 +73,7 @@ std::vector<std::string> child_environment(const Launch& launch, int rank, int p
       all.push_back(entry);
     }
   }
-  for (const auto& [name, value] : extra) all.push_back(name + "=" + value);
+  for (const auto& [name, value] : extra) all.push_back(fmt::format("{}={}", name, value));
   return all;
 }
 

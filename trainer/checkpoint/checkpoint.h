@@ -40,7 +40,8 @@ using GatherParts = std::function<std::vector<CheckpointPart>(const CheckpointPa
 //   writer.commit(keep);
 class CheckpointWriter final : public StateWriter {
  public:
-  CheckpointWriter(FileSystem& fs, std::string run, int64_t step, int64_t rank, GatherParts gather);
+  CheckpointWriter(FileSystem& fs, const std::string& run, int64_t step, int64_t rank,
+                   GatherParts gather);
   ~CheckpointWriter() override;
 
   void tensor(Scope scope, std::string name, TensorView view) override;

@@ -50,7 +50,7 @@ void remove_old(FileSystem& fs, const std::string& checkpoints, int64_t saved, i
     const std::string name = step_name(step);
     const std::string gone = fmt::format("{}/{}{}", checkpoints, kDeleted, name);
     // Half a deletion must not look like a checkpoint.
-    fs.rename(checkpoints + "/" + name, gone);
+    fs.rename(fmt::format("{}/{}", checkpoints, name), gone);
     fs.remove_all(gone);
   }
 }
@@ -62,7 +62,7 @@ void remove_unfinished_checkpoints(FileSystem& fs, const std::string& run) {
   if (!fs.exists(folder)) return;
   for (const std::string& name : fs.list(folder))
     if (name.starts_with(layout::kTemporary) || name.starts_with(layout::kDeleted))
-      fs.remove_all(folder + "/" + name);
+      fs.remove_all(fmt::format("{}/{}", folder, name));
 }
 
 }  // namespace terse

@@ -111,7 +111,7 @@ CheckpointSearch newest_checkpoint(const std::string& run, int64_t rank) {
   for (const int64_t step : layout::steps(folder)) {
     const std::string name = layout::step_name(step);
     try {
-      search.found = std::make_unique<Checkpoint>(folder + "/" + name, rank);
+      search.found = std::make_unique<Checkpoint>(fmt::format("{}/{}", folder, name), rank);
       return search;
     } catch (const Error& error) {
       search.rejected.push_back(fmt::format("{}: {}", name, error.what()));

@@ -56,8 +56,8 @@ void require_all(const std::vector<CheckpointPart>& parts, int64_t rank, const s
 
 }  // namespace
 
-CheckpointWriter::CheckpointWriter(FileSystem& fs, std::string run, int64_t step, int64_t rank,
-                                   GatherParts gather)
+CheckpointWriter::CheckpointWriter(FileSystem& fs, const std::string& run, int64_t step,
+                                   int64_t rank, GatherParts gather)
     : impl_(new Impl{
           fs, layout::checkpoints(run), step, rank, std::move(gather), {}, {}, {}, {}, {}}) {}
 CheckpointWriter::~CheckpointWriter() = default;

@@ -18,7 +18,7 @@ std::string cut_back(std::string_view text, int64_t last_step) {
   return kept;
 }
 
-JsonlLog::JsonlLog(FileSystem& fs, std::string path, int64_t last_step) {
+JsonlLog::JsonlLog(FileSystem& fs, const std::string& path, int64_t last_step) {
   fs.make_directories(directory_of(path));
   if (fs.exists(path)) {
     const std::string kept = last_step == 0 ? "" : cut_back(read_text(path), last_step);

@@ -16,7 +16,7 @@ namespace terse {
 class JsonlLog {
  public:
   // last_step = 0: a new run; whatever is there is dropped.
-  JsonlLog(FileSystem& fs, std::string path, int64_t last_step);
+  JsonlLog(FileSystem& fs, const std::string& path, int64_t last_step);
   void write(std::string_view json);
   // After this the lines survive a power cut. Call it before a checkpoint is published.
   void sync();

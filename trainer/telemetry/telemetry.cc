@@ -22,7 +22,7 @@ std::string host_name() {
 
 }  // namespace
 
-Telemetry::Telemetry(FileSystem& fs, RunFiles files, const ProgressOptions& options,
+Telemetry::Telemetry(FileSystem& fs, const RunFiles& files, const ProgressOptions& options,
                      int64_t total_steps, int64_t resumed_step, Print print)
     : metrics_(fs, files.metrics(), resumed_step),
       decisions_(fs, files.decisions(), resumed_step),

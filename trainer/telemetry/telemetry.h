@@ -25,8 +25,8 @@ namespace terse {
 
 class Telemetry {
  public:
-  Telemetry(FileSystem& fs, RunFiles files, const ProgressOptions& options, int64_t total_steps,
-            int64_t resumed_step, Print print);
+  Telemetry(FileSystem& fs, const RunFiles& files, const ProgressOptions& options,
+            int64_t total_steps, int64_t resumed_step, Print print);
 
   void step(const StepRecord& record);
   void eval(const EvalRecord& record);

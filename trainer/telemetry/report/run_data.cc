@@ -22,7 +22,7 @@ void flatten(const Json& json, const std::string& prefix, std::vector<Row>& rows
     return;
   }
   for (const auto& [key, value] : json.items()) {
-    flatten(value, prefix.empty() ? key : prefix + "." + key, rows);
+    flatten(value, prefix.empty() ? key : fmt::format("{}.{}", prefix, key), rows);
   }
 }
 

@@ -22,7 +22,7 @@ std::vector<Point> smooth(const std::vector<Point>& points, double window) {
 }
 
 std::vector<Point> thin(const std::vector<Point>& points, int columns) {
-  if (points.size() <= static_cast<size_t>(2 * columns)) return points;
+  if (points.size() <= 2 * static_cast<size_t>(columns)) return points;
   const double first = points.front().x;
   const double width = (points.back().x - first) / columns;
   std::vector<Point> out;
