@@ -1,4 +1,5 @@
 #include "comm/heartbeat.h"
+#include "launch/store_connection.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -56,6 +57,7 @@ Heartbeat::Heartbeat(c10::intrusive_ptr<c10d::Store> store, int rank, int size, 
       neighbour_heard_(Clock::now()) {
   // A dead store's host must not hold us for the store's own five minutes.
   store_->setTimeout(kStoreTimeout);
+  limit_silence(*store_, limit);
   beat();
   thread_ = std::thread([this] { run(); });
 }
@@ -134,6 +136,7 @@ void Heartbeat::store_failed(const char* what) {
     std::lock_guard lock(store_mutex_);
     store_ = store_->clone();
     store_->setTimeout(kStoreTimeout);
+    limit_silence(*store_, limit_);
   } catch (const std::exception&) {
     // The next beat tries again.
   }
