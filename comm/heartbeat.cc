@@ -1,5 +1,4 @@
 #include "comm/heartbeat.h"
-#include "launch/store_connection.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -7,6 +6,8 @@
 #include <charconv>
 #include <exception>
 #include <utility>
+
+#include "launch/store_connection.h"
 
 namespace terse {
 namespace {
