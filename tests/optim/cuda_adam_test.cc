@@ -41,7 +41,9 @@ void compare(const std::function<std::shared_ptr<Optimizer>()>& make, int64_t st
   }
   const at::Tensor live = cpu.optimizer().live(0);
   ASSERT_EQ(live.defined(), gpu.optimizer().live(0).defined());
-  if (live.defined()) EXPECT_TRUE(at::equal(live, gpu.optimizer().live(0).cpu()));
+  if (live.defined()) {
+    EXPECT_TRUE(at::equal(live, gpu.optimizer().live(0).cpu()));
+  }
 }
 
 TEST(CudaAdam, AdamWEqualsTheCpuBitForBit) {
