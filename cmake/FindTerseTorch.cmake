@@ -1,6 +1,7 @@
 # Finds PyPI's torch wheel and defines terse::torch. Caffe2's own CMake files demand a CUDA toolkit
 # even for the CPU, hence this file. A CPU binary needs libtorch_cpu, libc10, the CUDA runtime and
-# CUPTI (both are NEEDED by libtorch_cpu); only the `cuda` preset links libtorch_cuda.
+# CUPTI (both are NEEDED by libtorch_cpu); only the `cuda` preset links libtorch_cuda. Installed beside
+# terseConfig.cmake, so that a program finds the torch that the libraries were built with.
 set(TERSE_VENV "${PROJECT_SOURCE_DIR}/.venv" CACHE PATH "Virtual environment that holds torch")
 file(GLOB _site LIST_DIRECTORIES true "${TERSE_VENV}/lib/python3*/site-packages")
 set(TERSE_TORCH_DIR "${_site}/torch" CACHE PATH "The torch package's folder")
@@ -27,32 +28,30 @@ find_library(TERSE_CUPTI NAMES libcupti.so.13 cupti
              /usr/local/cuda/extras/CUPTI/lib64 REQUIRED)
 get_filename_component(_cuda_lib_dir "${TERSE_CUDART}" DIRECTORY)
 
-add_library(terse_torch INTERFACE)
-add_library(terse::torch ALIAS terse_torch)
-target_include_directories(terse_torch SYSTEM INTERFACE
+add_library(terse::torch INTERFACE IMPORTED GLOBAL)
+target_include_directories(terse::torch SYSTEM INTERFACE
   "${_headers}/include" "${_headers}/include/torch/csrc/api/include")
 # The wheel's include folder brings a fmt of its own (found before the system's) without its library.
-target_compile_definitions(terse_torch INTERFACE USE_C10D_GLOO FMT_HEADER_ONLY)
-target_link_libraries(terse_torch INTERFACE
+target_compile_definitions(terse::torch INTERFACE USE_C10D_GLOO FMT_HEADER_ONLY)
+target_link_libraries(terse::torch INTERFACE
   "${TERSE_TORCH_DIR}/lib/libtorch_cpu.so" "${TERSE_TORCH_DIR}/lib/libc10.so"
   "${TERSE_CUDART}" "${TERSE_CUPTI}")
 # DT_RPATH, not RUNPATH: libtorch_cpu's own dependencies (libgomp above all) must resolve to the
 # wheel's copies, or two OpenMP runtimes fight over the cores.
-target_link_options(terse_torch INTERFACE
+target_link_options(terse::torch INTERFACE
   "LINKER:--disable-new-dtags,-rpath,${TERSE_TORCH_DIR}/lib:${_cuda_lib_dir}")
 find_path(TERSE_GLOO_INCLUDE gloo/algorithm.h REQUIRED)
 
 if(TERSE_CUDA)
   # The CUDA runtime that libtorch_cuda uses: a second one, linked statically, would have its own
   # idea of the current device.
-  add_library(terse_cudart INTERFACE)
-  add_library(terse::cudart ALIAS terse_cudart)
-  target_link_libraries(terse_cudart INTERFACE "${TERSE_CUDART}")
-  target_link_options(terse_cudart INTERFACE "LINKER:--disable-new-dtags,-rpath,${_cuda_lib_dir}")
+  add_library(terse::cudart INTERFACE IMPORTED GLOBAL)
+  target_link_libraries(terse::cudart INTERFACE "${TERSE_CUDART}")
+  target_link_options(terse::cudart INTERFACE "LINKER:--disable-new-dtags,-rpath,${_cuda_lib_dir}")
   find_path(TERSE_NCCL_INCLUDE nccl.h HINTS "${_packages}/nvidia/nccl/include"
             /usr/local/cuda/include REQUIRED)
-  target_link_libraries(terse_torch INTERFACE terse::cudart "${TERSE_TORCH_DIR}/lib/libtorch_cuda.so"
+  target_link_libraries(terse::torch INTERFACE terse::cudart "${TERSE_TORCH_DIR}/lib/libtorch_cuda.so"
                         "${TERSE_TORCH_DIR}/lib/libc10_cuda.so")
   # Nothing but tests may name a symbol of libtorch_cuda, yet loading it registers the device.
-  target_link_options(terse_torch INTERFACE "LINKER:--allow-shlib-undefined,--no-as-needed")
+  target_link_options(terse::torch INTERFACE "LINKER:--allow-shlib-undefined,--no-as-needed")
 endif()

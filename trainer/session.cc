@@ -8,8 +8,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "comm/make_exchange.h"
-#include "optim/options.h"
+#include "optim/make_reducer.h"
 #include "optim/schedule.h"
 #include "trainer/snapshot.h"
 #include "trainer/tensors.h"
@@ -37,23 +36,14 @@ BatcherOptions batcher_options(const Recipe& recipe, const Group& group, int64_t
           group.size()};
 }
 
-Reducer make_reducer(const Recipe& recipe, const Group& group, Llama& model, at::Device device,
-                     int64_t ranks_per_node) {
+Reducer reducer_of(const Recipe& recipe, const Group& group, Llama& model, at::Device device,
+                   int64_t ranks_per_node) {
   ReducerOptions options;
   options.clip = recipe.train.clip;
   options.clip_exact = recipe.train.clip_exact;
   options.max_skipped = recipe.train.max_skipped;
-  const bool lossy = recipe.exchange.compressed();
-  return {group,
-          model.parameters(),
-          make_optimizer(recipe.optim, recipe.train.steps,
-                         {.lossy = lossy,
-                          .ranks = group.size(),
-                          .density = recipe.exchange.density,
-                          .sparse_below = sparse_break_even(recipe.exchange, group.size())}),
-          make_dense_exchange(group, recipe.exchange, device),
-          lossy ? make_exchange(group, recipe.exchange, device, ranks_per_node) : nullptr,
-          options};
+  return make_reducer(group, model.parameters(), recipe.optim, recipe.exchange,
+                      {recipe.train.steps, device, ranks_per_node}, options);
 }
 
 std::string_view phase_name(Phase phase) {
@@ -85,7 +75,7 @@ Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::D
       model_(with_vocab(recipe.model, data.vocab), recipe.qat,
              compute_options(recipe.train, device), static_cast<uint64_t>(recipe.train.seed)),
       batcher_(train_, batcher_options(recipe, group, data.begin)),
-      reducer_(make_reducer(recipe, group, model_, device, ranks_per_node)) {
+      reducer_(reducer_of(recipe, group, model_, device, ranks_per_node)) {
   model_.refresh();
 }
 

@@ -8,29 +8,11 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "comm/tensor_state.h"
 #include "trainer/packing.h"
 
 namespace terse {
 namespace {
-
-std::vector<int64_t> shape_vector(const at::Tensor& tensor) {
-  return tensor.sizes().vec();
-}
-
-TensorView view_of(const at::Tensor& tensor) {
-  TERSE_CHECK(
-      tensor.is_contiguous() && tensor.device().is_cpu() && tensor.scalar_type() == at::kFloat,
-      "only contiguous fp32 tensors of the host are saved");
-  return {DType::f32, shape_vector(tensor),
-          bytes_of(tensor.const_data_ptr<float>(), tensor.numel())};
-}
-
-// On the host, kept alive by the checkpoint if it had to be copied there.
-TensorView saved_view(StateWriter& state, const at::Tensor& tensor) {
-  auto host = std::make_shared<at::Tensor>(tensor.detach().to(at::kCPU).contiguous());
-  state.keep(host);
-  return view_of(*host);
-}
 
 void save_codes(StateWriter& state, const std::string& name, Codes made) {
   auto codes = std::make_shared<Codes>(std::move(made));
@@ -143,20 +125,14 @@ LlamaOptions options_of(const LlamaShape& s) {
 
 void save_model(Llama& model, StateWriter& state) {
   for (const Parameter& parameter : model.parameters())
-    state.tensor(Scope::shared, "model/" + parameter.name, saved_view(state, parameter.value));
+    state.tensor(Scope::shared, "model/" + parameter.name, host_view(state, parameter.value));
   for (QuantizedLinear* linear : model.linears())
     if (linear->quantized()) save_codes(state, linear->name() + ".weight", linear->codes());
 }
 
 void load_model(Llama& model, const StateReader& state) {
-  for (Parameter& parameter : model.parameters()) {
-    const auto shape = shape_vector(parameter.value);
-    const TensorView view =
-        state.require(Scope::shared, "model/" + parameter.name, DType::f32, shape);
-    const at::Tensor saved =
-        at::from_blob(const_cast<std::byte*>(view.data.data()), shape, at::kFloat);
-    parameter.value.detach().copy_(saved);
-  }
+  for (const Parameter& parameter : model.parameters())
+    load_tensor(state, "model/" + parameter.name, parameter.value);
   model.refresh();
 }
 

@@ -319,6 +319,9 @@ void Job::closing_work(Session& session) {
 }
 
 TrainingResult Job::run() {
+  if (connection_.leader())
+    for (const std::string& line : recipe_.translations)
+      options_.print(fmt::format("deepspeed    {}\n", line));
   data_ = prepare();
   open_run();
   const auto checkpoint = find_checkpoint();
@@ -349,7 +352,7 @@ TrainingResult Job::run() {
 
 TrainingResult train(const TrainingOptions& options) {
   tune_allocator();
-  Recipe recipe = options.resume.empty() ? load_recipe(options.recipe, options.sets)
+  Recipe recipe = options.resume.empty() ? load_recipe(options.recipe, options.sets, options.deepspeed)
                                          : recipe_of(options.resume, options.sets);
   return Job(options, std::move(recipe)).run();
 }

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "trainer/connect.h"
+#include "comm/connect.h"
 #include "trainer/telemetry/progress.h"
 #include "trainer/telemetry/tables.h"
 
@@ -20,6 +20,7 @@ struct TrainingOptions {
   std::string resume;             // a run's folder; empty for a new run
   std::string out;                // folder of a new run; empty = one under runs/
   std::vector<std::string> sets;  // --set table.key=value
+  std::string deepspeed;          // a DeepSpeed configuration over the recipe; "" = none
   std::string backend = "auto";
   int64_t threads = 0;  // of a rank, before [train] threads; 0 = what the recipe says
   Bind bind = Bind::automatic;

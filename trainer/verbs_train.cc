@@ -53,6 +53,7 @@ int verb_train(const CommonArguments& common, const TrainArguments& arguments) {
   TrainingOptions options = base_options(common);
   options.recipe = arguments.recipe;
   options.out = arguments.out;
+  options.deepspeed = arguments.deepspeed;
   options.sets = arguments.sets;
   return run(options, common);
 }

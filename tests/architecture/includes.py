@@ -19,7 +19,10 @@ ALLOWED = {
     "optim": {"base", "comm", "qat"},
     "export": {"base", "comm", "qat"},
     "trainer": {"base", "launch", "comm", "sparsity", "qat", "optim", "export"},
+    "parallel": {"base", "launch", "comm", "optim", "trainer"},
 }
+# Parts of trainer/ that a program without recipe, data and model may stand on.
+PARALLEL_PARTS = {"checkpoint"}
 # Parts of trainer/ that stand alone: what they may include of trainer/.
 TRAINER_PARTS = {
     "telemetry": {"telemetry"},
@@ -75,6 +78,8 @@ def folder_fault(path, target):
         return None
     if to != folder and to not in ALLOWED[folder]:
         return f"{folder}/ must not include {to}/"
+    if folder == "parallel" and to == "trainer" and target.split("/")[1] not in PARALLEL_PARTS:
+        return f"parallel/ must not include trainer/{target.split('/')[1]}"
     if folder == "trainer" and to == "trainer" and path.count("/") > 1:
         part, other = path.split("/")[1], target.split("/")[1]
         if part in TRAINER_PARTS and other not in TRAINER_PARTS[part]:
@@ -106,10 +111,13 @@ def self_test():
         "comm/k.cu": "#include <torch/torch.h>",
         "launch/a.h": "#include <nlohmann/json.hpp>",
         "trainer/a.cc": '#include "tests/x.h"',
+        "trainer/b.cc": '#include "parallel/x.h"',
+        "parallel/a.cc": '#include "trainer/session.h"',
     }
     fine = {
         "comm/exchange.h": "#include <ATen/core/Tensor.h>",
         "trainer/session.h": '#include "comm/exchange.h"\n#include "trainer/telemetry/x.h"',
+        "parallel/b.cc": '#include "trainer/checkpoint/x.h"',
         "qat/codes.h": '#include <vector>\n#include "base/x.h"',
         "base/x.cc": "#include <nlohmann/json.hpp>",
     }

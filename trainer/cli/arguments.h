@@ -30,6 +30,7 @@ struct PrepareArguments {
 struct TrainArguments {
   std::string recipe;
   std::string out;                // "" = a new folder under runs/
+  std::string deepspeed;          // a DeepSpeed configuration over the recipe; "" = none
   std::vector<std::string> sets;  // "table.key=value"
 };
 

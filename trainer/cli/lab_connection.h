@@ -1,7 +1,7 @@
 // The Group of a verb without a recipe, from the common options alone.
 #pragma once
+#include "comm/connect.h"
 #include "trainer/cli/arguments.h"
-#include "trainer/connect.h"
 
 namespace terse {
 

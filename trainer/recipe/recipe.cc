@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "trainer/recipe/cross_checks.h"
+#include "trainer/recipe/deepspeed.h"
 #include "trainer/recipe/one_table.h"
 #include "trainer/recipe/recipe_tables.h"
 
@@ -48,20 +49,34 @@ Recipe bind_recipe(const Document& document, std::vector<Problem>& problems) {
 }  // namespace
 
 Recipe parse_recipe(std::string_view text, const std::string& source,
-                    const std::vector<std::string>& sets) {
+                    const std::vector<std::string>& sets, const NamedText& deepspeed) {
   std::vector<Problem> problems;
   Document document = parse_document(text, source, problems);
+  std::vector<std::string> lines;
+  if (!deepspeed.source.empty())
+    lines = add_deepspeed_config(deepspeed.text, deepspeed.source, LlamaOptions{}.context, document,
+                                 problems);
+  const auto translate = [&] {
+    for (std::string& line : translate_deepspeed(document, problems))
+      lines.push_back(std::move(line));
+  };
+  translate();  // before --set, which may say the same in our words
   for (const std::string& set : sets) apply_set(document, set, problems);
+  translate();
   Recipe recipe = bind_recipe(document, problems);
   if (!problems.empty()) fail_with_problems(std::move(problems), source);
+  recipe.translations = std::move(lines);
   return recipe;
 }
 
-Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets) {
+Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets,
+                   const std::string& deepspeed) {
   if (!FileSystem::real().exists(path))
     fail(ExitCode::usage, "{}: no such recipe; see examples/ for some to start from", path);
   constexpr int64_t kMostBytes = 1 << 20;  // a recipe is a page or two
-  return parse_recipe(read_text(path, kMostBytes), path, sets);
+  NamedText config{deepspeed, ""};
+  if (!deepspeed.empty()) config.text = read_text(deepspeed, kMostBytes);
+  return parse_recipe(read_text(path, kMostBytes), path, sets, config);
 }
 
 std::string Recipe::resolved() const {

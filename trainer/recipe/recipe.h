@@ -36,6 +36,9 @@ struct Recipe {
   CheckpointOptions checkpoint;
   ExportOptions export_;
 
+  // One line for each key that was read under DeepSpeed's name: for the user to see.
+  std::vector<std::string> translations;
+
   // As loaded: the path, and every table's keys with values and origins, in a fixed order.
   std::string source;
   std::vector<BoundTable> tables;
@@ -47,11 +50,19 @@ struct Recipe {
   uint64_t hash() const;
 };
 
-// `sets`: "table.key=value" of --set, in order; later ones win.
-Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets = {});
-// As above for text; `source` names it in messages.
+// `sets`: "table.key=value" of --set, in order; later ones win. `deepspeed`: the path of a
+// DeepSpeed configuration that goes over the recipe, under `sets` (trainer/recipe/deepspeed.h); ""
+// = none.
+Recipe load_recipe(const std::string& path, const std::vector<std::string>& sets = {},
+                   const std::string& deepspeed = "");
+
+struct NamedText {
+  std::string source;  // names it in messages
+  std::string text;
+};
+// As above for texts.
 Recipe parse_recipe(std::string_view text, const std::string& source,
-                    const std::vector<std::string>& sets = {});
+                    const std::vector<std::string>& sets = {}, const NamedText& deepspeed = {});
 
 // Every table and key with range, default and meaning: `terse train --help-recipe`.
 std::string recipe_manual();

@@ -1,4 +1,4 @@
-#include "trainer/connect.h"
+#include "comm/connect.h"
 
 #include <gtest/gtest.h>
 

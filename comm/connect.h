@@ -1,4 +1,4 @@
-// Connect: from environment and flags to a Group, for every verb that runs on several ranks.
+// Connect: from environment and flags to a Group, for every program that runs on several ranks.
 #pragma once
 #include <functional>
 #include <string>
@@ -11,7 +11,7 @@
 namespace terse {
 
 struct ConnectOptions {
-  WorldFlags flags;
+  WorldFlags flags{};
   std::string backend = "auto";  // auto | gloo | mpi | nccl
   double timeout_s = 60;         // of the rendezvous and of every collective
   int64_t threads = 0;           // of this rank; 0 = the cores it is bound to

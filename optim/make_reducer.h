@@ -1,0 +1,27 @@
+// From the tables [optim] and [exchange] to a Reducer: the optimizer learns what the exchange will
+// do to its messages, and the Reducer gets one exchange for dense and one for compressed phases.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "comm/exchange_options.h"
+#include "comm/group.h"
+#include "comm/parameter.h"
+#include "comm/reducer.h"
+#include "optim/options.h"
+
+namespace terse {
+
+// Of the run as a whole.
+struct ReducerRun {
+  int64_t steps = 1;  // make_optimizer's `total_steps`
+  at::Device device = at::kCPU;
+  int64_t ranks_per_node = 1;
+};
+
+// Collective. Errors: those of make_optimizer, make_exchange and Reducer.
+Reducer make_reducer(const Group& group, std::vector<Parameter> parameters,
+                     const OptimOptions& optim, const ExchangeOptions& exchange,
+                     const ReducerRun& run, const ReducerOptions& options);
+
+}  // namespace terse
