@@ -10,7 +10,8 @@ namespace terse {
 
 struct GatherExchange::Slot {
   int64_t size = 0;
-  uint64_t step = 0;
+  uint64_t step = 0;                  // of the exchange under way
+  uint64_t committed = 0;             // of the last that counted
   std::unique_ptr<BoundCodec> codec;  // the bucket as one part
   Mail own, gathered;
   std::vector<MessageTag> tags;
@@ -63,6 +64,7 @@ void GatherExchange::set_parameters(int64_t bucket, std::span<const double> para
   Slot& old = slot(bucket);
   auto made = make_slot(plan_.buckets.at(static_cast<size_t>(bucket)), parameters);
   made->step = old.step;
+  made->committed = old.committed;
   made->live = old.live;
   slots_[static_cast<size_t>(bucket)] = std::move(made);
 }
@@ -124,10 +126,12 @@ int64_t GatherExchange::wire_bytes(int64_t bucket) const {
 }
 
 void GatherExchange::commit() {
+  for (const auto& slot : slots_) slot->committed = slot->step;
   control_.commit();
 }
 
 void GatherExchange::rollback() {
+  for (const auto& slot : slots_) slot->step = slot->committed;
   control_.rollback();
 }
 
@@ -143,13 +147,13 @@ void GatherExchange::save(StateWriter& state) const {
   // Stochastic rounding draws from the number of the exchange.
   for (const Bucket& bucket : plan_.buckets)
     state.value(Scope::shared, steps_key(bucket.index),
-                static_cast<int64_t>(slot(bucket.index).step));
+                static_cast<int64_t>(slot(bucket.index).committed));
   control_.save(state);
 }
 
 void GatherExchange::load(const StateReader& state) {
   for (const Bucket& bucket : plan_.buckets)
-    slot(bucket.index).step =
+    slot(bucket.index).step = slot(bucket.index).committed =
         static_cast<uint64_t>(state.integer(Scope::shared, steps_key(bucket.index)).value_or(0));
   control_.load(state, group_.size());
 }

@@ -36,7 +36,8 @@ struct LowRankExchange::Slot {
     int64_t at = 0;  // in `first`
   };
   const Bucket* bucket = nullptr;
-  int64_t step = 0;
+  int64_t step = 0;       // of the exchange under way
+  int64_t committed = 0;  // of the last that counted
   std::vector<Matrix> matrices;
   std::vector<Whole> whole;
   at::Tensor first, second;  // P^T of all matrices and the whole segments; Q^T of all matrices
@@ -219,6 +220,7 @@ int64_t LowRankExchange::wire_bytes(int64_t bucket) const {
 
 void LowRankExchange::commit() {
   control_.commit();
+  for (const auto& s : slots_) s->committed = s->step;
   for (const auto& s : slots_)
     if (std::exchange(s->written, false))
       for (const Matrix& a : s->matrices) at::Tensor(a.warm).copy_(a.qt(s->second));
@@ -226,7 +228,10 @@ void LowRankExchange::commit() {
 
 void LowRankExchange::rollback() {
   control_.rollback();
-  for (const auto& s : slots_) s->written = false;
+  for (const auto& s : slots_) {
+    s->written = false;
+    s->step = s->committed;
+  }
 }
 
 void LowRankExchange::reset_residuals() {
@@ -240,7 +245,7 @@ double LowRankExchange::residual_norm() const {
 void LowRankExchange::save(StateWriter& state) const {
   control_.save(state);
   for (const auto& s : slots_) {
-    state.value(Scope::shared, steps_key(s->bucket->index), s->step);
+    state.value(Scope::shared, steps_key(s->bucket->index), s->committed);
     for (const Matrix& a : s->matrices)
       state.tensor(Scope::shared, "exchange/factor/" + a.segment.name,
                    {DType::f32,
@@ -253,8 +258,8 @@ void LowRankExchange::save(StateWriter& state) const {
 void LowRankExchange::load(const StateReader& state) {
   control_.load(state, group_.size());
   for (const auto& s : slots_) {
-    s->step = state.integer(Scope::shared, steps_key(s->bucket->index))
-                  .value_or(0);  // `terse lab` starts from residuals alone
+    s->step = s->committed = state.integer(Scope::shared, steps_key(s->bucket->index))
+                                 .value_or(0);  // `terse lab` starts from residuals alone
     for (const Matrix& a : s->matrices) {
       const auto saved = state.tensor(Scope::shared, "exchange/factor/" + a.segment.name, 0);
       if (!saved || saved->shape.size() != 2 || saved->shape[1] != a.segment.columns) continue;

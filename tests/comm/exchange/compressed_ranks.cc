@@ -125,12 +125,20 @@ void check_rollback(Group& group, const std::string& what, const Make& make) {
   average(*exchange, 0, message(n, group.rank(), 0));
   exchange->commit();
   const double before = exchange->residual_norm();
+  MemoryState state(group.size()), state_after(group.size());
+  exchange->save(state);
   at::Tensor poisoned = message(n, group.rank(), 1);
   if (group.rank() == 0) poisoned[100] = std::nanf("");
   average(*exchange, 0, poisoned);
   exchange->rollback();
   exchange->commit();
   expect(exchange->residual_norm() == before, what + ": rollback left a trace");
+  exchange->save(state_after);
+  for (const Bucket& bucket : matrices().buckets) {
+    const std::string key = fmt::format("exchange/steps/{}", bucket.index);
+    expect(state.integer(Scope::shared, key) == state_after.integer(Scope::shared, key),
+           what + ": a skipped step was counted");
+  }
   const at::Tensor next = average(*exchange, 0, message(n, group.rank(), 2));
   expect(next.isfinite().all().item<bool>(), what + ": NaN stayed");
 }
