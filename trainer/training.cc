@@ -352,8 +352,9 @@ TrainingResult Job::run() {
 
 TrainingResult train(const TrainingOptions& options) {
   tune_allocator();
-  Recipe recipe = options.resume.empty() ? load_recipe(options.recipe, options.sets, options.deepspeed)
-                                         : recipe_of(options.resume, options.sets);
+  Recipe recipe = options.resume.empty()
+                      ? load_recipe(options.recipe, options.sets, options.deepspeed)
+                      : recipe_of(options.resume, options.sets);
   return Job(options, std::move(recipe)).run();
 }
 

@@ -46,4 +46,3 @@ one() {
 one adamw fp32
 one onebit_adam onebit
 one dgc topk
-one adamw topk

@@ -125,8 +125,9 @@ void Parser::add_training_verbs() {
   train->add_option("--out", t->out, "folder of the run; default: a new one under runs/");
   train->add_option("--set", t->sets, "table.key=value: overrides the recipe (repeatable)")
       ->allow_extra_args(false);
-  train->add_option("--deepspeed", t->deepspeed,
-                    "a DeepSpeed configuration (JSON) over the recipe; each key is translated aloud");
+  train->add_option(
+      "--deepspeed", t->deepspeed,
+      "a DeepSpeed configuration (JSON) over the recipe; each key is translated aloud");
   train
       ->add_flag_callback(
           "--help-recipe",
