@@ -25,6 +25,11 @@ struct LowRankExchange::Matrix {
   at::Tensor pt(const at::Tensor& flat) const {
     return flat.narrow(0, p, rank * segment.rows).view({rank, segment.rows});
   }
+  // The span of Q is what counts; columns of very different length would cost M Q its digits.
+  void orthonormalise_warm(int64_t step) const {
+    orthonormalise(warm.mutable_data_ptr<float>(), rank, segment.columns,
+                   seed_of(segment.name, step, -2));
+  }
   at::Tensor qt(const at::Tensor& flat) const {
     return flat.narrow(0, q, rank * segment.columns).view({rank, segment.columns});
   }
@@ -110,6 +115,7 @@ void LowRankExchange::plan_slot(Slot& slot, std::span<const double> parameters) 
         const int64_t kept = std::min(before.rank, rank);
         matrix.warm.narrow(0, 0, kept).copy_(before.warm.narrow(0, 0, kept));
       }
+    matrix.orthonormalise_warm(slot.step);
     slot.matrices.push_back(std::move(matrix));
     p += rank * segment.rows;
     q += rank * segment.columns;
@@ -223,7 +229,10 @@ void LowRankExchange::commit() {
   for (const auto& s : slots_) s->committed = s->step;
   for (const auto& s : slots_)
     if (std::exchange(s->written, false))
-      for (const Matrix& a : s->matrices) at::Tensor(a.warm).copy_(a.qt(s->second));
+      for (const Matrix& a : s->matrices) {
+        a.warm.copy_(a.qt(s->second));
+        a.orthonormalise_warm(s->step);
+      }
 }
 
 void LowRankExchange::rollback() {

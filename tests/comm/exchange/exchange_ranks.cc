@@ -1,5 +1,6 @@
 // Run by exchange_test.cc on 1 to 4 ranks:
-//   comm_exchange_ranks all | compressed BACKEND | deepspeed BACKEND GOLDEN | hash BACKEND
+//   comm_exchange_ranks all | compressed BACKEND | deepspeed | powersgd BACKEND GOLDEN | hash
+//   BACKEND
 // nccl: on GPUs.
 #include <cstdio>
 
@@ -26,6 +27,8 @@ void run(int argc, char** argv) {
     check_compressed(group);
   } else if (what == "deepspeed") {
     check_deepspeed(group, argc > 3 ? argv[3] : "");
+  } else if (what == "powersgd") {
+    check_powersgd(group, argc > 3 ? argv[3] : "");
   } else if (what == "hash") {
     print_transport_hash(group);
   } else {

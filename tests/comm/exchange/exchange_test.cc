@@ -42,6 +42,12 @@ TEST(Exchange, AgreesWithDeepSpeed) {
   }
 }
 
+TEST(Exchange, AgreesWithTorchsPowerSgd) {
+  const std::string golden = TERSE_SOURCE_DIR "/tests/comm/exchange/golden/powersgd.safetensors";
+  const Outcome outcome = run(Started::environment, 2, {"powersgd", "gloo", golden});
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
+}
+
 // What was printed after `name`, by whoever printed it first.
 std::string hash_of(const Outcome& outcome, const std::string& name = "hash ") {
   const std::string& text = outcome.exits[0].output;

@@ -91,6 +91,7 @@ void check_two_stage(Group& group);
 void check_compressed(Group& group);
 void check_state(Group& group);
 void check_deepspeed(Group& group, const std::string& golden);
+void check_powersgd(Group& group, const std::string& golden);
 // Prints a hash of everything that was exchanged, equal for every backend and launcher, and one of
 // the codecs that GPUs have kernels for, "portable", equal on every device as well.
 void print_transport_hash(Group& group);
