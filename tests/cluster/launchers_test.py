@@ -84,7 +84,10 @@ class Launchers(ClusterTest):
         self.assertEqual(first[0].returncode, 0)
 
     def test_host_names_resolve(self):
-        text = "import socket; print(socket.gethostbyname(socket.gethostname()))"
+        # One write a rank: under PYTHONUNBUFFERED print() sends its newline separately, and two ranks
+        # that share a pipe run into each other.
+        text = ("import socket, sys; "
+                "sys.stdout.write(socket.gethostbyname(socket.gethostname()) + '\\n')")
         out = self.succeed("--launcher", "plain", command=["python3", "-c", text])
         self.assertEqual(sorted(out.split()), ["10.77.0.1", "10.77.0.2"])
 
