@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "base/error.h"
+#include "comm/exchange_tensors.h"
 
 namespace terse {
 
@@ -39,6 +40,7 @@ void ErrorControl::attach(const BucketPlan& plan, at::Device device) {
     whole.push_back({0, bucket.size});
     longest = std::max(longest, bucket.size);
   }
+  counts_.assign(plan.buckets.size(), Count());
   const at::ScalarType type = options_.bf16 ? at::kBFloat16 : at::kFloat;
   each([&](Residual& r) { r.attach(plan, whole, device, type); });
   if (!options_.bf16) return;
@@ -47,10 +49,11 @@ void ErrorControl::attach(const BucketPlan& plan, at::Device device) {
 }
 
 ErrorControl::Input ErrorControl::begin(int64_t bucket) {
+  const uint64_t step = ++counts_.at(static_cast<size_t>(bucket)).current;
   const at::Tensor& current = residual_.current(bucket);
-  if (!options_.bf16) return {current, residual_.shadow(bucket)};
+  if (!options_.bf16) return {current, residual_.shadow(bucket), step};
   const int64_t n = current.numel();
-  return {wide_.narrow(0, 0, n).copy_(current), left_.narrow(0, 0, n)};
+  return {wide_.narrow(0, 0, n).copy_(current), left_.narrow(0, 0, n), step};
 }
 
 void ErrorControl::encoded(int64_t bucket, const at::Tensor& message) {
@@ -71,10 +74,12 @@ void ErrorControl::answered(int64_t bucket, at::Tensor answer) {
 }
 
 void ErrorControl::commit() {
+  for (Count& count : counts_) count.committed = count.current;
   each([](Residual& r) { r.commit(); });
 }
 
 void ErrorControl::rollback() {
+  for (Count& count : counts_) count.current = count.committed;
   each([](Residual& r) { r.rollback(); });
 }
 
@@ -87,12 +92,18 @@ double ErrorControl::squared_norm() const {
 }
 
 void ErrorControl::save(StateWriter& state) const {
+  for (size_t b = 0; b < counts_.size(); ++b)
+    state.value(Scope::shared, steps_key(static_cast<int64_t>(b)),
+                static_cast<int64_t>(counts_[b].committed));
   residual_.save(state);
   if (error_) error_->save(state);
   if (mean_) mean_->save(state);
 }
 
 void ErrorControl::load(const StateReader& state, int64_t ranks) {
+  for (size_t b = 0; b < counts_.size(); ++b)
+    counts_[b].current = counts_[b].committed = static_cast<uint64_t>(
+        state.integer(Scope::shared, steps_key(static_cast<int64_t>(b))).value_or(0));
   each([&](Residual& r) { r.load(state, ranks); });
 }
 

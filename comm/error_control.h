@@ -21,6 +21,9 @@
 //   ef21      r' = s - m           econtrol  e' = (1 - eta) e + s,  r' = (1 + eta) s - eta^2 e - m
 // with s = x - q as the codec leaves it.
 //
+// Also counts each bucket's exchanges, which tags its messages and seeds what is drawn at random: a
+// step that is rolled back does not count.
+//
 // On another number of ranks all of these become their means over the old ranks (comm/residual.h),
 // which keeps mean e and mean h.
 #pragma once
@@ -29,6 +32,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/state.h"
 #include "comm/bucket.h"
@@ -58,6 +62,7 @@ class ErrorControl {
   struct Input {
     at::Tensor residual;
     at::Tensor left;
+    uint64_t step = 0;  // number of this exchange of the bucket, from 1 on
   };
   Input begin(int64_t bucket);
   // `left` is filled: becomes the state of the next step, once committed.
@@ -77,6 +82,10 @@ class ErrorControl {
   const at::Tensor& residual(int64_t bucket) const { return residual_.current(bucket); }
 
  private:
+  struct Count {
+    uint64_t current = 0;    // of the exchange under way
+    uint64_t committed = 0;  // of the last that counted
+  };
   template <typename F>
   void each(F f);
 
@@ -84,6 +93,7 @@ class ErrorControl {
   Residual residual_;                // r
   std::unique_ptr<Residual> error_;  // e, econtrol only
   std::unique_ptr<Residual> mean_;   // mean h
+  std::vector<Count> counts_;        // by bucket
   at::Tensor wide_, left_;           // bf16 only: fp32 copies of the bucket at hand
 };
 

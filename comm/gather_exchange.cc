@@ -10,8 +10,6 @@ namespace terse {
 
 struct GatherExchange::Slot {
   int64_t size = 0;
-  uint64_t step = 0;                  // of the exchange under way
-  uint64_t committed = 0;             // of the last that counted
   std::unique_ptr<BoundCodec> codec;  // the bucket as one part
   Mail own, gathered;
   std::vector<MessageTag> tags;
@@ -63,8 +61,6 @@ std::unique_ptr<GatherExchange::Slot> GatherExchange::make_slot(
 void GatherExchange::set_parameters(int64_t bucket, std::span<const double> parameters) {
   Slot& old = slot(bucket);
   auto made = make_slot(plan_.buckets.at(static_cast<size_t>(bucket)), parameters);
-  made->step = old.step;
-  made->committed = old.committed;
   made->live = old.live;
   slots_[static_cast<size_t>(bucket)] = std::move(made);
 }
@@ -77,9 +73,8 @@ void GatherExchange::set_density(double density) {
 void GatherExchange::start(int64_t bucket, const at::Tensor& message) {
   Slot& s = slot(bucket);
   check_bucket_tensor(message, s.size, "message");
-  ++s.step;
-  for (auto& tag : s.tags) tag.step = s.step;
   const ErrorControl::Input kept = control_.begin(bucket);
+  for (auto& tag : s.tags) tag.step = kept.step;
   if (observer_) observer_(bucket, message, kept.residual);
   const EncodeInput input{.message = message.const_data_ptr<float>(),
                           .residual = kept.residual.const_data_ptr<float>(),
@@ -126,12 +121,10 @@ int64_t GatherExchange::wire_bytes(int64_t bucket) const {
 }
 
 void GatherExchange::commit() {
-  for (const auto& slot : slots_) slot->committed = slot->step;
   control_.commit();
 }
 
 void GatherExchange::rollback() {
-  for (const auto& slot : slots_) slot->step = slot->committed;
   control_.rollback();
 }
 
@@ -144,17 +137,10 @@ double GatherExchange::residual_norm() const {
 }
 
 void GatherExchange::save(StateWriter& state) const {
-  // Stochastic rounding draws from the number of the exchange.
-  for (const Bucket& bucket : plan_.buckets)
-    state.value(Scope::shared, steps_key(bucket.index),
-                static_cast<int64_t>(slot(bucket.index).committed));
   control_.save(state);
 }
 
 void GatherExchange::load(const StateReader& state) {
-  for (const Bucket& bucket : plan_.buckets)
-    slot(bucket.index).step = slot(bucket.index).committed =
-        static_cast<uint64_t>(state.integer(Scope::shared, steps_key(bucket.index)).value_or(0));
   control_.load(state, group_.size());
 }
 

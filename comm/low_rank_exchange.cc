@@ -41,8 +41,7 @@ struct LowRankExchange::Slot {
     int64_t at = 0;  // in `first`
   };
   const Bucket* bucket = nullptr;
-  int64_t step = 0;       // of the exchange under way
-  int64_t committed = 0;  // of the last that counted
+  int64_t step = 0;  // of the exchange under way
   std::vector<Matrix> matrices;
   std::vector<Whole> whole;
   at::Tensor first, second;  // P^T of all matrices and the whole segments; Q^T of all matrices
@@ -152,8 +151,8 @@ void LowRankExchange::set_parameters(int64_t bucket, std::span<const double> par
 void LowRankExchange::start(int64_t bucket, const at::Tensor& message) {
   Slot& s = slot(bucket);
   check_bucket_tensor(message, s.bucket->size, "message");
-  ++s.step;
   const ErrorControl::Input kept = control_.begin(bucket);
+  s.step = static_cast<int64_t>(kept.step);
   if (observer_) observer_(bucket, message, kept.residual);
   s.message = message;
   s.m = kept.left;
@@ -226,7 +225,6 @@ int64_t LowRankExchange::wire_bytes(int64_t bucket) const {
 
 void LowRankExchange::commit() {
   control_.commit();
-  for (const auto& s : slots_) s->committed = s->step;
   for (const auto& s : slots_)
     if (std::exchange(s->written, false))
       for (const Matrix& a : s->matrices) {
@@ -237,10 +235,7 @@ void LowRankExchange::commit() {
 
 void LowRankExchange::rollback() {
   control_.rollback();
-  for (const auto& s : slots_) {
-    s->written = false;
-    s->step = s->committed;
-  }
+  for (const auto& s : slots_) s->written = false;
 }
 
 void LowRankExchange::reset_residuals() {
@@ -254,7 +249,6 @@ double LowRankExchange::residual_norm() const {
 void LowRankExchange::save(StateWriter& state) const {
   control_.save(state);
   for (const auto& s : slots_) {
-    state.value(Scope::shared, steps_key(s->bucket->index), s->committed);
     for (const Matrix& a : s->matrices)
       state.tensor(Scope::shared, "exchange/factor/" + a.segment.name,
                    {DType::f32,
@@ -267,8 +261,6 @@ void LowRankExchange::save(StateWriter& state) const {
 void LowRankExchange::load(const StateReader& state) {
   control_.load(state, group_.size());
   for (const auto& s : slots_) {
-    s->step = s->committed = state.integer(Scope::shared, steps_key(s->bucket->index))
-                                 .value_or(0);  // `terse lab` starts from residuals alone
     for (const Matrix& a : s->matrices) {
       const auto saved = state.tensor(Scope::shared, "exchange/factor/" + a.segment.name, 0);
       if (!saved || saved->shape.size() != 2 || saved->shape[1] != a.segment.columns) continue;

@@ -14,8 +14,6 @@ namespace terse {
 struct TwoStageExchange::Slot {
   int64_t index = 0;
   int64_t size = 0;
-  uint64_t step = 0;       // of the exchange under way
-  uint64_t committed = 0;  // of the last that counted
   std::vector<Range> chunks;
   std::unique_ptr<BoundCodec> worker;               // the bucket, cut into chunks
   std::vector<std::unique_ptr<BoundCodec>> server;  // every rank's chunk as a bucket of its own
@@ -101,8 +99,6 @@ std::unique_ptr<TwoStageExchange::Slot> TwoStageExchange::make_slot(
 void TwoStageExchange::set_parameters(int64_t bucket, std::span<const double> parameters) {
   Slot& old = slot(bucket);
   auto made = make_slot(plan_.buckets.at(static_cast<size_t>(bucket)), parameters);
-  made->step = old.step;
-  made->committed = old.committed;
   made->live = old.live;
   slots_[static_cast<size_t>(bucket)] = std::move(made);
 }
@@ -115,10 +111,9 @@ void TwoStageExchange::set_density(double density) {
 void TwoStageExchange::start(int64_t bucket, const at::Tensor& message) {
   Slot& s = slot(bucket);
   check_bucket_tensor(message, s.size, "message");
-  ++s.step;
-  for (auto& tag : s.worker_tags) tag.step = s.step;
-  for (auto& tag : s.server_tags) tag.step = s.step;
   const ErrorControl::Input kept = worker_.begin(bucket);
+  for (auto& tag : s.worker_tags) tag.step = kept.step;
+  for (auto& tag : s.server_tags) tag.step = kept.step;
   if (observer_) observer_(bucket, message, kept.residual);
   const EncodeInput input{.message = message.const_data_ptr<float>(),
                           .residual = kept.residual.const_data_ptr<float>(),
@@ -213,13 +208,11 @@ int64_t TwoStageExchange::wire_bytes(int64_t bucket) const {
 }
 
 void TwoStageExchange::commit() {
-  for (const auto& slot : slots_) slot->committed = slot->step;
   worker_.commit();
   server_.commit();
 }
 
 void TwoStageExchange::rollback() {
-  for (const auto& slot : slots_) slot->step = slot->committed;
   worker_.rollback();
   server_.rollback();
 }
@@ -234,18 +227,11 @@ double TwoStageExchange::residual_norm() const {
 }
 
 void TwoStageExchange::save(StateWriter& state) const {
-  // Stochastic rounding draws from the number of the exchange.
-  for (const Bucket& bucket : plan_.buckets)
-    state.value(Scope::shared, steps_key(bucket.index),
-                static_cast<int64_t>(slot(bucket.index).committed));
   worker_.save(state);
   server_.save(state);
 }
 
 void TwoStageExchange::load(const StateReader& state) {
-  for (const Bucket& bucket : plan_.buckets)
-    slot(bucket.index).step = slot(bucket.index).committed =
-        static_cast<uint64_t>(state.integer(Scope::shared, steps_key(bucket.index)).value_or(0));
   worker_.load(state, group_.size());
   server_.load(state, group_.size());
 }
