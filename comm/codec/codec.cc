@@ -1,7 +1,6 @@
 #include "comm/codec/codec.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -27,7 +26,7 @@ void decode_message(const Codec& codec, std::span<const std::byte> message, cons
   TERSE_CHECK(static_cast<int64_t>(out.size()) == bucket.size, "{} floats", out.size());
   // A copy: bytes from outside may lie anywhere.
   std::vector<uint64_t> aligned(message.size() / 8 + 1);
-  std::memcpy(aligned.data(), message.data(), message.size());
+  std::ranges::copy(message, std::as_writable_bytes(std::span(aligned)).begin());
   const std::span<const std::byte> copy(reinterpret_cast<const std::byte*>(aligned.data()),
                                         message.size());
   codec.bind(bucket, {{0, bucket.size}}, parameters)

@@ -130,7 +130,9 @@ void TopKSelector::run(const EncodeInput& in, std::span<const int64_t> k) {
   for (size_t s = 0; s < segments_.size(); ++s) {
     segments_[s].k = k[s];
     segments_[s].attempt = 0;
-    segments_[s].open = true;
+    // Nothing to choose, as where all elements are dead, has no threshold to look for.
+    segments_[s].open = k[s] > 0 || options_.rule == SelectRule::threshold;
+    segments_[s].cut = ~uint64_t{0};
   }
   scan(in);
   // From here on x is read from the shadow, whose dead elements are zero.
