@@ -5,6 +5,9 @@
 #if defined(__AVX2__)
 #include <immintrin.h>
 #endif
+#if defined(__AVX512DQ__)
+#include "base/mask_bits.h"
+#endif
 
 #include <cstdint>
 #include <cstring>
@@ -111,7 +114,7 @@ TERSE_INLINE f32x16 from_int8(const int8_t* p, int64_t n) {
 // Bit i = lane i of a comparison (0 or -1).
 TERSE_INLINE uint32_t lane_bits(i32x16 mask) {
 #if defined(__AVX512DQ__)
-  return _mm512_movepi32_mask((__m512i)mask);
+  return mask_bits(_mm512_movepi32_mask((__m512i)mask));
 #elif defined(__AVX2__)
   __m256 half[2];
   std::memcpy(half, &mask, sizeof half);

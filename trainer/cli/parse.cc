@@ -263,7 +263,7 @@ CLI::App* Parser::chosen() const {
 std::string help_of(const CLI::App& app) {
   std::string parents;
   for (const CLI::App* a = app.get_parent(); a != nullptr; a = a->get_parent())
-    parents = a->get_name() + (parents.empty() ? "" : " ") + parents;
+    parents.insert(0, a->get_name() + (parents.empty() ? "" : " "));
   return app.help(parents);
 }
 

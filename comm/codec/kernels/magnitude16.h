@@ -29,7 +29,7 @@ inline int32_t largest(M16 m) {
   return _mm512_reduce_max_epi32(m);
 }
 inline uint32_t at_least(M16 m, M16 threshold) {
-  return _mm512_cmpge_epi32_mask(m, threshold);
+  return mask_bits(_mm512_cmpge_epi32_mask(m, threshold));
 }
 
 #elif defined(TERSE_ISA_avx2)

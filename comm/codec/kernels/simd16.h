@@ -7,6 +7,9 @@
 #if defined(TERSE_ISA_avx512) || defined(TERSE_ISA_avx2)
 #include <immintrin.h>
 #endif
+#if defined(TERSE_ISA_avx512)
+#include "base/mask_bits.h"
+#endif
 
 namespace terse::TERSE_ISA {
 namespace {
@@ -64,7 +67,7 @@ inline Mask16 not_negative(F16 a) {
   return _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GE_OQ);
 }
 inline uint32_t bits(Mask16 m) {
-  return m;
+  return mask_bits(m);
 }
 inline Mask16 mask(uint32_t b) {
   return static_cast<Mask16>(b);

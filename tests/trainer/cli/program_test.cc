@@ -30,7 +30,8 @@ class Program : public testing::Test {
     const std::string program = TERSE_BINARY_DIR "/trainer/cli/terse";
     const std::string command = "cd " + folder_.path() + " && env " + variables + " " + program +
                                 " " + words + " >out.txt 2>err.txt </dev/null";
-    const int status = std::system(command.c_str());
+    const int status =
+        std::system(command.c_str());  // NOLINT(bugprone-command-processor): our own words
     return {WEXITSTATUS(status), read_text(folder_.file("out.txt")),
             read_text(folder_.file("err.txt"))};
   }
