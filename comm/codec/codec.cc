@@ -33,8 +33,10 @@ void decode_message(const Codec& codec, std::span<const std::byte> message, cons
       ->decode_sum(0, std::span(&tag, 1), std::span(&copy, 1), 1.0f, nullptr, out.data());
 }
 
+// NOLINTBEGIN(performance-unnecessary-value-param): those that override it keep them
 std::unique_ptr<BoundCodec> Codec::bind_device(const Bucket&, std::vector<Range>, DeviceStream,
                                                std::span<const double>) const {
+  // NOLINTEND(performance-unnecessary-value-param)
   fail(ExitCode::usage,
        "[exchange] codec = \"{}\" has no kernels for GPUs; use onebit, fp32 or bf16, or [train] "
        "device = \"cpu\"",

@@ -4,7 +4,8 @@
 //                                      `terse prepare` does
 //   engine_model --ids MODEL TEXTS     JSON: terse's ids of each NUL-terminated text
 //
-// TYPE: q4_0, q8_0, half_int3, f32, f16 or bf16.
+// TYPE: q4_0, q8_0, half_int3, f32, f16 or bf16; with _tied behind it the output matrix is the
+// embedding.
 #include <fmt/ranges.h>
 
 #include <cstdio>
@@ -33,7 +34,9 @@ TokenizerData train(const std::string& text) {
   return data;
 }
 
-void write(const std::string& text, const std::string& type, const std::string& folder) {
+void write(const std::string& text, std::string type, const std::string& folder) {
+  const bool tied = type.ends_with("_tied");
+  if (tied) type.resize(type.size() - 5);
   SampleOptions options;
   options.shape = {.layers = 2,
                    .width = 128,
@@ -42,7 +45,7 @@ void write(const std::string& text, const std::string& type, const std::string& 
                    .hidden = 192,
                    .context = 128,
                    .vocab = kVocab,
-                   .tie = false,
+                   .tie = tied,
                    .rope_theta = 10000.0,
                    .norm_eps = 1e-5};
   options.weights = type;

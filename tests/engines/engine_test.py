@@ -19,6 +19,7 @@ TEXT = ROOT / "LICENSE"
 # F32: rounding of fp32 sums only (8e-6 in a log-probability was seen). Other types: llama.cpp rounds
 # activations to 8 bits (Q types) or to the weight's 16 bits.
 TOLERANCE = {"f32": 1e-5, "bf16": 0.01, "f16": 0.01, "q4_0": 0.01, "q8_0": 0.01, "half_int3": 0.01}
+TOLERANCE |= {kind + "_tied": TOLERANCE[kind] for kind in ("f32", "q4_0")}
 
 HARD_TEXTS = ["the program is free", " two  spaces", "\ttab\nnew line\r\n", "caf\u00e9 \u4e2d\u6587",
               "a", "", "   ", "Copyright (C) 1989, 1991", "\U0001f600 emoji", "don't STOP"]
@@ -113,7 +114,7 @@ def gguf_py_inside(folder):
 
 def gguf_py(program, folder):
     skip_without(PEERS, "gguf")
-    for kind in ("q4_0", "q8_0", "bf16"):
+    for kind in ("q4_0", "q8_0", "bf16", "f16"):
         make_model(program, folder / kind, kind)
         print(run(PEERS, __file__, "gguf_py_inside", folder / kind))
 

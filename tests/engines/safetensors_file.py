@@ -6,7 +6,7 @@ import numpy as np
 
 
 def read_safetensors(path):
-    """name -> array; BF16 widened to float32."""
+    """name -> array; 16-bit types widened to float32."""
     data = path.read_bytes()
     length = struct.unpack("<Q", data[:8])[0]
     tensors = {}
@@ -19,5 +19,6 @@ def read_safetensors(path):
             a = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
         else:
             a = np.frombuffer(raw, {"F32": np.float32, "F16": np.float16}[t["dtype"]])
+            a = a.astype(np.float32)
         tensors[name] = a.reshape(t["shape"])
     return tensors

@@ -134,5 +134,28 @@ TEST(OneBit, BytesAsDocumented) {
   EXPECT_EQ(std::memcmp(bytes.data(), "TRSM", 4), 0);
 }
 
+// DeepSpeed's bits are numpy.packbits(x >= 0): the first element is the highest bit of a byte. Ours
+// is the lowest. This turns ours into theirs.
+std::vector<uint8_t> packed_as_numpy(std::span<const uint64_t> words, int64_t n) {
+  std::vector<uint8_t> bytes(static_cast<size_t>((n + 7) / 8));
+  for (int64_t i = 0; i < n; ++i)
+    if ((words[static_cast<size_t>(i / 64)] >> (i % 64) & 1) != 0)
+      bytes[static_cast<size_t>(i / 8)] |= static_cast<uint8_t>(0x80 >> (i % 8));
+  return bytes;
+}
+
+TEST(OneBit, BitsConvertToDeepSpeeds) {
+  // python3 -c "import numpy as n; x=n.array([((i*i)%7)-3 for i in range(70)],n.float32);
+  //             print(list(n.packbits(x>=0)))"
+  const std::vector<uint8_t> golden = {36, 72, 145, 34, 68, 137, 18, 36, 72};
+  std::vector<float> x(70);
+  for (int i = 0; i < 70; ++i) x[static_cast<size_t>(i)] = static_cast<float>(i * i % 7 - 3);
+  const Result got = run(*make_onebit_codec({}), make_bucket({70}), 1, x,
+                         std::vector<float>(70, 0.0f));
+  uint64_t words[2];
+  std::memcpy(words, got.messages[0].data() + 64, 16);
+  EXPECT_EQ(packed_as_numpy(words, 70), golden);
+}
+
 }  // namespace
 }  // namespace terse::testing
