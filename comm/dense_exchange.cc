@@ -93,7 +93,7 @@ void DenseExchange::average(Slot& slot) const {
   std::vector<const std::byte*> rows;
   const auto* first = static_cast<const std::byte*>(slot.received.const_data_ptr());
   for (int64_t k = 0; k < group_.size(); ++k)
-    rows.push_back(first + k * n * static_cast<int64_t>(slot.received.element_size()));
+    rows.push_back(first + k * n * slot.received.element_size());
   float* mean = slot.mean.mutable_data_ptr<float>();
   if (slot.mean.is_cpu()) return sum_rows(options_.bf16, rows, n, factor, mean);
   sum_rows_device(options_.bf16, rows, n, factor, mean, current_stream(device_));
