@@ -1,6 +1,7 @@
 #include "comm/mpi_backend.h"
 
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 #include "launch/mpi_runtime.h"
@@ -29,8 +30,6 @@ class MpiWork final : public c10d::Work {
 
   std::function<void(MpiWork&)> start;
   std::vector<MPI_Request> requests;
-  std::vector<int> counts;  // MPI reads these until the operation ends
-  std::vector<int> offsets;
 
  private:
   std::vector<at::Tensor> tensors_;  // alive until MPI is through with them
@@ -79,36 +78,34 @@ void receive_pieces(MpiWork& work, char* data, int64_t size, int64_t largest, in
   });
 }
 
-// What goes to and comes from each rank, in bytes.
-struct Routes {
-  std::vector<int64_t> send_at, send, receive_at, receive;
-};
-
 std::vector<int64_t> starts(const std::vector<int64_t>& sizes) {
   std::vector<int64_t> at(sizes.size(), 0);
   for (size_t i = 1; i < sizes.size(); ++i) at[i] = at[i - 1] + sizes[i - 1];
   return at;
 }
 
-// Pairwise messages. Both ends of a pair know its size, so they cut it alike.
-void exchange(MpiWork& work, const Routes& routes, char* out, const char* in, int rank,
-              int64_t largest, int tag, MPI_Comm comm) {
-  const int size = static_cast<int>(routes.send.size());
-  for (int step = 1; step < size; ++step) {
-    const auto from = static_cast<size_t>((rank - step + size) % size);
-    receive_pieces(work, out + routes.receive_at[from], routes.receive[from], largest,
-                   static_cast<int>(from), tag, comm);
-  }
-  for (int step = 1; step < size; ++step) {
-    const auto to = static_cast<size_t>((rank + step) % size);
-    send_pieces(work, in + routes.send_at[to], routes.send[to], largest, static_cast<int>(to), tag,
-                comm);
-  }
-  const auto self = static_cast<size_t>(rank);
-  if (routes.send[self] > 0) {
-    std::memcpy(out + routes.receive_at[self], in + routes.send_at[self],
-                static_cast<size_t>(routes.send[self]));
-  }
+// Most bytes of one message to each rank of `comm`. Both ends of a pair find the same.
+std::vector<int64_t> pieces_by_rank(MPI_Comm comm, int size, int64_t largest) {
+  MPI_Comm host = MPI_COMM_NULL;
+  MPI_Group near = MPI_GROUP_NULL;
+  MPI_Group all = MPI_GROUP_NULL;
+  require(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &host),
+          "MPI_Comm_split_type");
+  require(MPI_Comm_group(host, &near), "MPI_Comm_group");
+  require(MPI_Comm_group(comm, &all), "MPI_Comm_group");
+  int neighbours = 0;
+  MPI_Group_size(near, &neighbours);
+  std::vector<int> from(static_cast<size_t>(neighbours));
+  std::iota(from.begin(), from.end(), 0);
+  std::vector<int> ranks(from.size());
+  require(MPI_Group_translate_ranks(near, neighbours, from.data(), all, ranks.data()),
+          "MPI_Group_translate_ranks");
+  std::vector<int64_t> pieces(static_cast<size_t>(size), std::min(largest, MpiBackend::kEager));
+  for (const int rank : ranks) pieces[static_cast<size_t>(rank)] = largest;
+  MPI_Group_free(&all);
+  MPI_Group_free(&near);
+  MPI_Comm_free(&host);
+  return pieces;
 }
 
 }  // namespace
@@ -138,6 +135,7 @@ MpiBackend::MpiBackend(MPI_Comm communicator, int rank, int size, int64_t larges
     : Backend(rank, size), largest_(largest) {
   require(MPI_Comm_dup(communicator, &communicator_), "MPI_Comm_dup");
   require(MPI_Comm_dup(communicator, &messages_), "MPI_Comm_dup");
+  pieces_ = pieces_by_rank(communicator_, size, largest);
   MPI_Comm_set_errhandler(communicator_, MPI_ERRORS_RETURN);
   MPI_Comm_set_errhandler(messages_, MPI_ERRORS_RETURN);
   init();
@@ -245,6 +243,28 @@ void MpiBackend::fail_all(const char* why) {
   under_way_.clear();
 }
 
+// Both ends of a pair know its size, so they cut it alike.
+void MpiBackend::exchange(MpiWork& work, const Routes& routes, char* out, const char* in,
+                          int tag) const {
+  const int size = getSize();
+  for (int step = 1; step < size; ++step) {
+    const int from = (getRank() - step + size) % size;
+    const auto k = static_cast<size_t>(from);
+    receive_pieces(work, out + routes.receive_at[k], routes.receive[k], piece(from), from, tag,
+                   communicator_);
+  }
+  for (int step = 1; step < size; ++step) {
+    const int to = (getRank() + step) % size;
+    const auto k = static_cast<size_t>(to);
+    send_pieces(work, in + routes.send_at[k], routes.send[k], piece(to), to, tag, communicator_);
+  }
+  const auto self = static_cast<size_t>(getRank());
+  if (routes.send[self] > 0) {
+    std::memcpy(out + routes.receive_at[self], in + routes.send_at[self],
+                static_cast<size_t>(routes.send[self]));
+  }
+}
+
 c10::intrusive_ptr<c10d::Work> MpiBackend::broadcast(std::vector<at::Tensor>& tensors,
                                                      const c10d::BroadcastOptions& options) {
   const at::Tensor& tensor = tensors.at(0);
@@ -293,16 +313,8 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::all_gather_v(const at::Tensor& output
   const auto own = static_cast<int64_t>(input.nbytes());
   routes.send.assign(sizes.size(), own);
   routes.send_at.assign(sizes.size(), 0);
-  const bool small = static_cast<int64_t>(output.nbytes()) <= largest_;
-  work->start = [this, small, own, routes = std::move(routes), out = bytes(output),
-                 in = bytes(input), tag = next_tag()](MpiWork& w) {
-    if (!small) return exchange(w, routes, out, in, getRank(), largest_, tag, communicator_);
-    w.counts.assign(routes.receive.begin(), routes.receive.end());
-    w.offsets.assign(routes.receive_at.begin(), routes.receive_at.end());
-    require(MPI_Iallgatherv(in, static_cast<int>(own), MPI_BYTE, out, w.counts.data(),
-                            w.offsets.data(), MPI_BYTE, communicator_, &next_request(w)),
-            "MPI_Iallgatherv");
-  };
+  work->start = [this, routes = std::move(routes), out = bytes(output), in = bytes(input),
+                 tag = next_tag()](MpiWork& w) { exchange(w, routes, out, in, tag); };
   return enqueue(work);
 }
 
@@ -322,9 +334,7 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::alltoall_base(at::Tensor& output, at:
   routes.send_at = starts(routes.send);
   routes.receive_at = starts(routes.receive);
   work->start = [this, routes = std::move(routes), out = bytes(output), in = bytes(input),
-                 tag = next_tag()](MpiWork& w) {
-    exchange(w, routes, out, in, getRank(), largest_, tag, communicator_);
-  };
+                 tag = next_tag()](MpiWork& w) { exchange(w, routes, out, in, tag); };
   return enqueue(work);
 }
 
@@ -333,7 +343,9 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::send(std::vector<at::Tensor>& tensors
   const at::Tensor& tensor = tensors.at(0);
   auto work = c10::make_intrusive<MpiWork>(getRank(), c10d::OpType::SEND, tensors);
   work->start = [this, data = bytes(tensor), size = static_cast<int64_t>(tensor.nbytes()), peer,
-                 tag](MpiWork& w) { send_pieces(w, data, size, largest_, peer, tag, messages_); };
+                 tag](MpiWork& w) {
+    send_pieces(w, data, size, piece(peer), peer, tag, messages_);
+  };
   return enqueue(work);
 }
 
@@ -343,7 +355,7 @@ c10::intrusive_ptr<c10d::Work> MpiBackend::recv(std::vector<at::Tensor>& tensors
   auto work = c10::make_intrusive<MpiWork>(getRank(), c10d::OpType::RECV, tensors);
   work->start = [this, data = bytes(tensor), size = static_cast<int64_t>(tensor.nbytes()), peer,
                  tag](MpiWork& w) {
-    receive_pieces(w, data, size, largest_, peer, tag, messages_);
+    receive_pieces(w, data, size, piece(peer), peer, tag, messages_);
   };
   return enqueue(work);
 }

@@ -69,7 +69,7 @@ struct InspectArguments {
 struct DoctorArguments {};
 
 struct BenchArguments {
-  std::string what;  // comm | quant | train
+  std::string what;  // comm | exchange | quant | train
   bool quick = false;
 };
 

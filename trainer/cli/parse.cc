@@ -195,6 +195,8 @@ void Parser::add_bench() {
   bench->require_subcommand(1);
   const std::map<std::string, std::string> parts = {
       {"comm", "encoding and decoding as multiples of memcpy"},
+      {"exchange",
+       "averaging over the ranks as a multiple of dense bf16; under mpirun or torchrun"},
       {"quant", "quantizing as a multiple of memcpy"},
       {"train", "tokens per second of a training step against PyTorch"},
   };

@@ -28,7 +28,9 @@ TEST(BenchJson, HasTheDocumentedKeysAndNoOthers) {
                      "baseline": "torch_eager", "ratio": 2.5, "lower_is_better": false},
                     {"name": "encode.onebit", "value": 12.5, "unit": "GB/s",
                      "baseline": "memcpy", "ratio": 1.25, "lower_is_better": true}])"));
-  EXPECT_FALSE(nlohmann::json::parse(bench_json({}, {}))["machine"].contains("elements"));
+  const auto bare = nlohmann::json::parse(bench_json({}, {}))["machine"];
+  EXPECT_FALSE(bare.contains("elements") || bare.contains("ranks"));
+  EXPECT_EQ(nlohmann::json::parse(bench_json({.ranks = 2}, {}))["machine"]["ranks"], 2);
 }
 
 TEST(BenchTable, OneLineAResult) {

@@ -28,6 +28,7 @@ std::string bench_json(const BenchMachine& machine, const std::vector<BenchResul
   m["cores"] = std::thread::hardware_concurrency();
   m["threads"] = machine.threads;
   if (machine.elements > 0) m["elements"] = machine.elements;
+  if (machine.ranks > 0) m["ranks"] = machine.ranks;
   m["isa"] = isa_name(isa());
   out["results"] = nlohmann::ordered_json::array();
   for (const BenchResult& r : results)

@@ -18,10 +18,11 @@ struct BenchResult {
 struct BenchMachine {
   int threads = 0;
   int64_t elements = 0;  // of the buffer that the bench worked on; 0: it has no such size
+  int ranks = 0;         // that took part; 0: a bench of one process
 };
 
-// {"machine": {processor, cores, threads, elements where given, isa}, "results": [a BenchResult's
-// fields each]} on one line. Reads /proc/cpuinfo.
+// {"machine": {processor, cores, threads, elements and ranks where given, isa}, "results": [a
+// BenchResult's fields each]} on one line. Reads /proc/cpuinfo.
 std::string bench_json(const BenchMachine& machine, const std::vector<BenchResult>& results);
 
 // A line a result: name, value and unit, ratio and baseline.
