@@ -62,8 +62,8 @@ void copy_from_root(Group& group, at::Tensor tensor, const std::string& name) {
   if (flat.data_ptr() != tensor.data_ptr()) tensor.detach().copy_(flat);
 }
 
-const ModuleTensors& agreed(Group& group, const ModuleTensors& model,
-                            const DataParallelOptions& options) {
+// Checks that ranks agree on the model and gives all of them rank 0's values.
+ModuleTensors agreed(Group& group, ModuleTensors model, const DataParallelOptions& options) {
   require_same(group, fingerprint(model, options), "model or options (DataParallel)");
   for (const Parameter& p : model.trainable) copy_from_root(group, p.value, p.name);
   for (const NamedTensor& t : model.frozen) copy_from_root(group, t.tensor, t.name);
@@ -77,10 +77,9 @@ struct DataParallel::Impl {
   Impl(ModuleTensors m, Group g, DataParallelOptions o, int64_t ranks_per_node)
       : options(std::move(o)),
         group(std::move(g)),
-        model(std::move(m)),
-        reducer(make_reducer(group, agreed(group, model, options).trainable, options.optim,
-                             options.exchange, {options.steps, model.device, ranks_per_node},
-                             options.reducer)) {}
+        model(agreed(group, std::move(m), options)),
+        reducer(make_reducer(group, model.trainable, options.optim, options.exchange,
+                             {options.steps, model.device, ranks_per_node}, options.reducer)) {}
 
   double rate(int64_t step) const {
     return options.learning_rate ? options.learning_rate(step)

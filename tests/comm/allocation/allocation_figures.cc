@@ -68,14 +68,14 @@ Table bits_table(const Matrix& m, std::span<const double> bits) {
 }
 
 std::vector<double> range(double from, double to, double factor) {
-  std::vector<double> all;
-  for (double v = from; v < to * 1.0001; v *= factor) all.push_back(v);
+  std::vector<double> all{from};
+  while (all.back() * factor < to * 1.0001) all.push_back(all.back() * factor);
   return all;
 }
 
 std::vector<double> integers(double from, double to) {
-  std::vector<double> all;
-  for (double v = from; v <= to; ++v) all.push_back(v);
+  std::vector<double> all{from};
+  while (all.back() + 1 <= to) all.push_back(all.back() + 1);
   return all;
 }
 
