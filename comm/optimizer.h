@@ -7,6 +7,8 @@
 //   vote                                 every rank finite, same step, same plan?
 //   apply(bucket, answer) for every bucket, then commit(next)     | or rollback()
 //
+// A local step (Phase::skip) is next_plan(), apply(bucket, this rank's gradient), commit(next).
+//
 // Before apply() no call changes the committed state, so that a step can be skipped, or encoded
 // again with another clip coefficient (rollback(), then message() again). All tensors are flat fp32
 // of the bucket's size, on the parameters' device. Not thread-safe; calls never overlap.
@@ -23,12 +25,13 @@
 namespace terse {
 
 enum class Phase : uint8_t {
-  skip,   // no exchange this step (local steps)
+  skip,   // a local step: this rank alone, nothing is exchanged, not even a vote
   dense,  // messages are averaged exactly
   codec,  // messages are compressed, with error feedback
 };
 
-// Decided by rank 0, carried to all by the previous step's vote.
+// Decided by rank 0, carried to all by the previous step's vote. After a local step, which has no
+// vote, every rank takes its own: who plans local steps must plan from what all ranks share.
 struct PhasePlan {
   Phase phase = Phase::dense;
   // A new epoch zeroes the residuals: what is compressed changed its meaning.
@@ -48,6 +51,8 @@ struct StepContext {
   double message_scale = 1;
   // Multiplies the averaged answer in apply(): dense clipping.
   double answer_scale = 1;
+  // This rank's gradient of a local step is not finite: apply() goes without it.
+  bool missing = false;
 };
 
 // The flat tensors of one bucket, owned by the Reducer. `value` holds the fp32 master weights that
@@ -93,7 +98,8 @@ class Optimizer {
     return {};
   }
 
-  // Updates `value` of the bucket from the averaged message. After the vote only.
+  // Updates `value` of the bucket from the averaged message, after the vote only; in a local step
+  // from this rank's gradient. May overwrite the gradient, which is zeroed after the step.
   virtual void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) = 0;
   // All buckets were applied. `next` is the plan of the step to come: what its phase needs is
   // prepared here (freezing the variance), so that a checkpoint holds it.

@@ -62,20 +62,22 @@ struct Reducer::Impl {
   bool coded() const { return context.plan.phase == Phase::codec; }
   // Of this step; null when it exchanges nothing.
   Exchange* exchange() const {
-    if (context.plan.phase == Phase::skip) return nullptr;
+    if (local()) return nullptr;
     return coded() && compressed ? compressed.get() : dense.get();
   }
   double coefficient(double norm) const {
     return options.clip > 0 && norm > options.clip ? options.clip / norm : 1.0;
   }
   // Message and answer of a bucket share their memory; in dense phases with the gradient, which is
-  // not needed again then.
+  // not needed again then. In local steps it is the gradient.
   at::Tensor message(int64_t bucket) {
-    if (context.plan.phase == Phase::dense) return buffers[bucket].gradient;
+    if (!coded()) return buffers[bucket].gradient;
     if (messages.empty())
       for (const BucketTensors& t : buffers.tensors()) messages.push_back(at::empty_like(t.value));
     return messages[static_cast<size_t>(bucket)];
   }
+
+  bool local() const { return context.plan.phase == Phase::skip; }
 
   void agree_on_plan();
   void run(ReducerItem item);
@@ -84,10 +86,13 @@ struct Reducer::Impl {
   void encode_again(double true_coefficient);
   Ballot ballot(double loss, bool stop) const;
   bool decide(const Tally& result, StepResult& r);
+  void take(const PhasePlan& following);
   void commit(const Tally& result);
+  void take_alone(double loss, StepResult& r);
   void skip(const StepResult& r);
   void tell_live();
   void tell_density(double density);
+  void require_sync(const char* to) const;
 
   Group group;
   std::shared_ptr<Optimizer> optimizer;
@@ -100,6 +105,8 @@ struct Reducer::Impl {
   PhasePlan next;        // of the step to come
   double clip_norm = 0;  // as of the last committed step's vote
   int64_t skipped = 0;   // consecutive
+  bool in_sync = true;
+  int64_t missing = 0;  // this rank's gradients since the last vote that counts
 
   StepContext context;
   std::vector<at::Tensor> messages;
@@ -140,7 +147,7 @@ void Reducer::Impl::run(ReducerItem item) {
   at::Tensor m = message(item.bucket);
   if (item.round == 0) {
     squares[b] = sum_of_squares(buffers[item.bucket].gradient);
-    optimizer->message(context, item.bucket, m);
+    if (!local()) optimizer->message(context, item.bucket, m);
     if (e != nullptr) e->start(item.bucket, m);
     if (e != nullptr && coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
   } else if (item.round < rounds) {
@@ -148,7 +155,7 @@ void Reducer::Impl::run(ReducerItem item) {
   } else {
     e->finish(item.bucket, m);
   }
-  if (item.round == rounds) answer_squares[b] = sum_of_squares(m);
+  if (item.round == rounds && !local()) answer_squares[b] = sum_of_squares(m);
 }
 
 void Reducer::Impl::offer(bool background) {
@@ -187,7 +194,8 @@ Ballot Reducer::Impl::ballot(double loss, bool stop) const {
           .next_phase = static_cast<int64_t>(plan.phase),
           .next_residual_epoch = plan.residual_epoch,
           .next_density = plan.density,
-          .stop = stop ? 1 : 0};
+          .stop = stop ? 1 : 0,
+          .missing = missing};
 }
 
 // Draws from votes and answers, the same on all ranks, whether the step counts.
@@ -201,24 +209,48 @@ bool Reducer::Impl::decide(const Tally& result, StepResult& r) {
     r.reencoded = truth < 0.5 * context.message_scale;
     if (r.reencoded) encode_again(truth);
     r.clip_coefficient = context.message_scale;
-  } else if (context.plan.phase == Phase::dense) {
+  } else {
     r.gradient_norm = std::sqrt(total(answer_squares));
     r.clip_coefficient = context.answer_scale = coefficient(r.gradient_norm);
   }
   return std::isfinite(total(answer_squares));
 }
 
-void Reducer::Impl::commit(const Tally& result) {
+void Reducer::Impl::take(const PhasePlan& following) {
   for (int64_t b = 0; b < bucket_count(); ++b) optimizer->apply(context, b, message(b));
   if (exchange() != nullptr) exchange()->commit();
-  optimizer->commit(context, result.next);
-  if (result.next.residual_epoch != context.plan.residual_epoch && compressed)
-    compressed->reset_residuals();
-  if (!(result.next == context.plan)) tell_live();
-  if (result.next.density != context.plan.density) tell_density(result.next.density);
-  next = result.next;
+  optimizer->commit(context, following);
+  const bool new_epoch = following.residual_epoch != context.plan.residual_epoch;
+  if (new_epoch && compressed) compressed->reset_residuals();
+  const bool new_phase = following.phase != context.plan.phase;
+  if (new_epoch || (new_phase && !local() && following.phase != Phase::skip)) tell_live();
+  if (following.density != context.plan.density) tell_density(following.density);
+  next = following;
+}
+
+void Reducer::Impl::commit(const Tally& result) {
+  take(result.next);
   clip_norm = result.norm;
   skipped = 0;
+  missing = 0;
+  in_sync = true;
+}
+
+// A local step: what other ranks do is not known, and nothing of it is needed.
+void Reducer::Impl::take_alone(double loss, StepResult& r) {
+  const double norm = std::sqrt(total(squares));
+  context.missing = !std::isfinite(norm) || !std::isfinite(loss);
+  r.committed = true;
+  r.loss = loss;
+  r.gradient_norm = norm;
+  if (context.missing) {
+    ++missing;
+    r.bad_rank = group.rank();
+  } else {
+    r.clip_coefficient = context.message_scale = coefficient(norm);
+  }
+  take(optimizer->next_plan(context.step + 1));
+  in_sync = false;
 }
 
 void Reducer::Impl::skip(const StepResult& r) {
@@ -229,6 +261,14 @@ void Reducer::Impl::skip(const StepResult& r) {
          "step {}: {} steps in a row had gradients that are not finite (last on rank {}); lower "
          "[optim] lr, or resume from an earlier checkpoint",
          context.step, skipped, r.bad_rank);
+}
+
+void Reducer::Impl::require_sync(const char* to) const {
+  if (in_sync) return;
+  fail(ExitCode::usage,
+       "asked to {} after local steps, when weights differ by rank; do it after a step whose "
+       "StepResult says in_sync",
+       to);
 }
 
 void Reducer::Impl::tell_density(double density) {
@@ -281,19 +321,26 @@ StepResult Reducer::finish(double local_loss, bool stop) {
     s.offer(false);
   }
   s.thread.run_rest();
-  const Tally result = vote(s.group, s.ballot(local_loss, stop));
+  const at::NoGradGuard no_grad;
   StepResult r;
   r.phase = s.context.plan.phase;
-  r.stop = result.stop;
   r.comm_seconds = s.thread.busy_seconds();
-  r.committed = s.decide(result, r);
-  r.exposed_seconds = seconds_since(begin);
-  const at::NoGradGuard no_grad;
-  if (r.committed)
-    s.commit(result);
-  else
-    s.skip(r);
+  if (s.local()) {
+    r.exposed_seconds = seconds_since(begin);
+    s.take_alone(local_loss, r);
+  } else {
+    const Tally result = vote(s.group, s.ballot(local_loss, stop));
+    r.stop = result.stop;
+    r.missing = result.missing;
+    r.committed = s.decide(result, r);
+    r.exposed_seconds = seconds_since(begin);
+    if (r.committed)
+      s.commit(result);
+    else
+      s.skip(r);
+  }
   s.buffers.zero_gradients();
+  r.in_sync = s.in_sync;
   r.wire_bytes = s.group.wire_bytes().total() - s.wire_before;
   r.dense_bytes = fp32_bytes(plan(), s.group);
   return r;
@@ -304,6 +351,9 @@ const BucketPlan& Reducer::plan() const {
 }
 PhasePlan Reducer::phase() const {
   return impl_->next;
+}
+bool Reducer::in_sync() const {
+  return impl_->in_sync;
 }
 
 double Reducer::residual_norm() const {
@@ -323,11 +373,13 @@ at::Tensor Reducer::rounded(const std::string& name) const {
 }
 
 void Reducer::check_replicas() {
+  impl_->require_sync("compare replicas");
   compare_replicas(impl_->group, plan(), impl_->buffers.tensors());
 }
 
 void Reducer::save(StateWriter& state) const {
   const Impl& s = *impl_;
+  s.require_sync("save");
   state.value(Scope::shared, "reducer/plan", plan().text());
   state.value(Scope::shared, "reducer/phase", static_cast<int64_t>(s.next.phase));
   state.value(Scope::shared, "reducer/residual_epoch", s.next.residual_epoch);
@@ -358,6 +410,8 @@ void Reducer::load(const StateReader& state) {
   s.tell_density(s.next.density);
   s.clip_norm = state.require_number(Scope::shared, "reducer/clip_norm");
   s.skipped = state.require_integer(Scope::shared, "reducer/skipped");
+  s.in_sync = true;
+  s.missing = 0;
   s.optimizer->load(state);
   s.dense->load(state);
   if (s.compressed) s.compressed->load(state);

@@ -19,6 +19,11 @@
 //     for each micro-batch: if (last) reducer.last_micro_batch(); loss.backward();
 //     StepResult r = reducer.finish(loss);    // r.stop: some rank wants to end here
 //
+// Local steps (Phase::skip; optim/zero_one_adam.h) send nothing and hold no vote. Weights differ by
+// rank from the first of them to the next exchange: in_sync() says when they do not, the same on
+// all ranks. save() and check_replicas() belong there. Results of a local step are this rank's own:
+// loss, norm, and a gradient that is not finite, which no other rank hears of before the next vote.
+//
 // A parameter without a gradient this step contributes zeros. Each parameter may accumulate once
 // per backward(). Memory: 8 bytes a parameter here (12 from the first compressed step on) besides
 // the optimizer's and the exchange's.
@@ -55,7 +60,7 @@ struct StepResult {
   bool committed = false;  // false: some rank had a non-finite gradient; nothing changed
   int64_t bad_rank = -1;   // the first rank whose gradient was not finite
   Phase phase = Phase::dense;
-  double loss = 0;           // mean over ranks, summed in rank order
+  double loss = 0;           // mean over ranks, summed in rank order; local steps: this rank's
   double gradient_norm = 0;  // dense: of the averaged gradient; codec: sqrt(mean of squares)
   double clip_coefficient = 1;
   int64_t wire_bytes = 0;      // payload bytes this rank sent in this step
@@ -64,6 +69,9 @@ struct StepResult {
   double comm_seconds = 0;     // communication thread busy
   bool reencoded = false;      // clip coefficient was off by more than 2: encoded again
   bool stop = false;           // some rank passed `stop` to finish(); the same on all ranks
+  bool in_sync = true;         // weights are the same on all ranks now
+  int64_t missing = 0;         // all ranks' gradients of local steps since the last vote that were
+                               // not finite and counted as missing
 };
 
 class Reducer {
@@ -87,6 +95,7 @@ class Reducer {
 
   const BucketPlan& plan() const;
   PhasePlan phase() const;  // of the step to come
+  bool in_sync() const;     // StepResult::in_sync of the last step
   double residual_norm() const;
   // Lossy encodes so far in this process; 0 after a run that asked for compression is an error.
   int64_t encodes() const;
@@ -98,8 +107,9 @@ class Reducer {
   void check_replicas();
 
   // Everything but the weights: plan, phase, clip norm, optimizer, residuals. load() belongs
-  // between construction and the first begin(), with the weights restored already.
-  // Error(invalid_file) when the bucket plan differs from the saved one.
+  // between construction and the first begin(), with the weights restored already. save() while not
+  // in_sync() is Error(usage), and so is check_replicas(). Error(invalid_file) when the bucket plan
+  // differs from the saved one.
   void save(StateWriter& state) const;
   void load(const StateReader& state);
 

@@ -40,6 +40,7 @@ Tally tally(std::span<const Ballot> ballots) {
     squares += b.squares;
     result.loss += b.loss;
     result.stop = result.stop || b.stop != 0;
+    result.missing += b.missing;
   }
   const auto ranks = static_cast<double>(ballots.size());
   result.loss /= ranks;

@@ -24,7 +24,8 @@ struct Ballot {
   int64_t next_phase = 0;  // rank 0's counts
   int64_t next_residual_epoch = 0;
   double next_density = 0;
-  int64_t stop = 0;  // not 0: this rank was asked to stop after this step
+  int64_t stop = 0;     // not 0: this rank was asked to stop after this step
+  int64_t missing = 0;  // gradients of local steps since the last vote that were not finite
 };
 
 struct Tally {
@@ -33,13 +34,14 @@ struct Tally {
   double norm = 0;        // sqrt(mean over ranks of the squared gradient norms)
   PhasePlan next;         // rank 0's
   bool stop = false;      // some rank was asked to stop
+  int64_t missing = 0;    // sum over ranks
 };
 
 // Draws the conclusion. Error(disagree) names the ranks whose step, plan, phase, residual epoch or
 // clip coefficient differ from rank 0's, with both values.
 Tally tally(std::span<const Ballot> ballots);
 
-// Collective; 88 bytes a rank.
+// Collective; 96 bytes a rank.
 Tally vote(Group& group, const Ballot& own);
 
 }  // namespace terse

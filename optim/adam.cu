@@ -1,39 +1,15 @@
 // CUDA twins of optim/kernels/adam.cc: one element a thread, grid-stride. __fmul_rn and its like
 // keep the compiler from fusing multiply and add, so that the bits equal the CPU's.
-#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "optim/adam_elements.cuh"
 #include "optim/adam_launch.h"
 
 namespace terse::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int64_t kMostBlocks = 4096;
-
-int blocks_for(int64_t count) {
-  const int64_t blocks = (count + kThreads - 1) / kThreads;
-  return static_cast<int>(blocks < kMostBlocks ? blocks : kMostBlocks);
-}
-
-__device__ int64_t first() {
-  return blockIdx.x * static_cast<int64_t>(kThreads) + threadIdx.x;
-}
-__device__ int64_t stride() {
-  return gridDim.x * static_cast<int64_t>(kThreads);
-}
-
 __device__ float moved(const AdamStep& s, float p, float m, float root) {
   return __fsub_rn(__fmul_rn(p, s.keep), __fdiv_rn(__fmul_rn(s.step_size, m), root));
-}
-
-__device__ void store(float* p, uint16_t* rounded, int64_t i, float value) {
-  p[i] = value;
-  if (rounded != nullptr) rounded[i] = __bfloat16_as_ushort(__float2bfloat16_rn(value));
-}
-
-__device__ float blend(float m, float one_minus_beta1, float g) {
-  return __fadd_rn(m, __fmul_rn(one_minus_beta1, __fsub_rn(g, m)));
 }
 
 __global__ void adamw_kernel(AdamStep s, float* p, float* m, float* v, const float* gradient,

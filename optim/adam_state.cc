@@ -70,10 +70,20 @@ void AdamState::gradient_message(int64_t bucket, double scale, at::Tensor out) c
 }
 
 void AdamState::adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
+  update(next_step(context.learning_rate, context.answer_scale), keep(context.learning_rate),
+         bucket, answer);
+}
+
+void AdamState::moments(double answer_scale, int64_t bucket, const at::Tensor& answer) {
+  AdamStep still = next_step(0, answer_scale);
+  still.eps = 1;  // 0 over a root of 0 moves no weight either
+  update(still, 1, bucket, answer);
+}
+
+void AdamState::update(const AdamStep& base, float decayed, int64_t bucket,
+                       const at::Tensor& answer) {
   const auto b = static_cast<size_t>(bucket);
   const BucketTensors& t = tensors[b];
-  const AdamStep base = next_step(context.learning_rate, context.answer_scale);
-  const float decayed = keep(context.learning_rate);
   float* p = t.value.mutable_data_ptr<float>();
   float* mp = m[b].mutable_data_ptr<float>();
   float* vp = v[b].mutable_data_ptr<float>();
@@ -91,6 +101,51 @@ void AdamState::adamw(const StepContext& context, int64_t bucket, const at::Tens
       TERSE_DISPATCH(adamw(step, p + k.begin, mp + k.begin, vp + k.begin, g + k.begin, r, n));
     else
       adamw_device(step, p + k.begin, mp + k.begin, vp + k.begin, g + k.begin, r, n);
+  }
+}
+
+void AdamState::momentum(int64_t bucket, double scale, const at::Tensor& vhat,
+                         const at::Tensor& gradient, at::Tensor out) const {
+  const auto b = static_cast<size_t>(bucket);
+  const auto rest = static_cast<float>(1 - options.beta1);
+  const auto factor = static_cast<float>(scale);
+  const float* mp = m[b].const_data_ptr<float>();
+  const float* vp = vhat.const_data_ptr<float>();
+  const float* g = gradient.const_data_ptr<float>();
+  float* o = out.mutable_data_ptr<float>();
+  if (!out.is_cpu()) return onebit_message_device(rest, factor, mp, vp, g, o, out.numel());
+  const auto count = static_cast<int64_t>(blocks[b].size());
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = blocks[b][static_cast<size_t>(i)].begin;
+    const int64_t n = blocks[b][static_cast<size_t>(i)].end - at;
+    TERSE_DISPATCH(onebit_message(rest, factor, mp + at, vp + at, g + at, o + at, n));
+  }
+}
+
+void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
+                        const at::Tensor& answer) {
+  const auto b = static_cast<size_t>(bucket);
+  const BucketTensors& t = tensors[b];
+  const AdamStep base = next_step(context.learning_rate, 1);
+  const float decayed = keep(context.learning_rate);
+  float* p = t.value.mutable_data_ptr<float>();
+  float* mp = m[b].mutable_data_ptr<float>();
+  const float* vp = vhat.const_data_ptr<float>();
+  const float* a = answer.const_data_ptr<float>();
+  const bool cpu = t.value.is_cpu();
+  const auto count = static_cast<int64_t>(blocks[b].size());
+#pragma omp parallel for schedule(static) if (cpu && count > 1)
+  for (int64_t i = 0; i < count; ++i) {
+    const AdamBlock& k = blocks[b][static_cast<size_t>(i)];
+    AdamStep step = base;
+    if (k.decay) step.keep = decayed;
+    const int64_t at = k.begin;
+    uint16_t* r = rounded_pointer(t, at);
+    if (cpu)
+      TERSE_DISPATCH(onebit_apply(step, p + at, mp + at, vp + at, a + at, r, k.end - at));
+    else
+      onebit_apply_device(step, p + at, mp + at, vp + at, a + at, r, k.end - at);
   }
 }
 

@@ -1,4 +1,5 @@
-// What AdamW and 1-bit Adam share: hyperparameters, moments in flat buckets, and their checkpoint.
+// What AdamW, 1-bit Adam and 0/1 Adam share: hyperparameters, moments in flat buckets, and their
+// checkpoint.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -54,9 +55,20 @@ struct AdamState {
   void gradient_message(int64_t bucket, double scale, at::Tensor out) const;
   // One AdamW update of the bucket.
   void adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer);
+  // Only what it does to m and v.
+  void moments(double answer_scale, int64_t bucket, const at::Tensor& answer);
+  // out <- m + (1 - b1)(scale gradient - m) where vhat > 0, else 0.
+  void momentum(int64_t bucket, double scale, const at::Tensor& vhat, const at::Tensor& gradient,
+                at::Tensor out) const;
+  // m <- answer where vhat > 0, else 0; p <- keep p - lr (m / (1 - b1^t)) / (sqrt(vhat) + eps).
+  void move_by(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
+               const at::Tensor& answer);
 
   void save(StateWriter& state, const std::string& second_moment) const;
   void load(const StateReader& state, const std::string& second_moment);
+
+ private:
+  void update(const AdamStep& base, float decayed, int64_t bucket, const at::Tensor& answer);
 };
 
 // Flat tensors under "optim/WHAT/NAME", shaped rows x columns as their segments.

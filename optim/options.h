@@ -11,7 +11,7 @@
 namespace terse {
 
 struct OptimOptions {
-  std::string name = "adamw";  // adamw | onebit_adam | sgd | dgc
+  std::string name = "adamw";  // adamw | onebit_adam | zero_one_adam | sgd | dgc
   double lr = 1e-3;            // the schedule's peak
   std::vector<double> betas{0.9, 0.95};
   double eps = 1e-8;
@@ -19,8 +19,11 @@ struct OptimOptions {
   std::string schedule = "cosine";  // cosine | onecycle | constant (optim/schedule.h)
   int64_t warmup = -1;              // steps; -1 = a tenth of the run
   double min_lr = 0.1;              // last learning rate, as a part of lr
-  int64_t freeze = 0;               // 1-bit Adam: dense steps before compression; 0 = automatic
-  double variance_floor = 0.1;      // 1-bit Adam: optim/onebit_adam.h
+  int64_t freeze = 0;               // 1-bit, 0/1 Adam: steps before the variance stays; 0 = auto
+  double variance_floor = 0.1;      // 1-bit, 0/1 Adam: optim/onebit_adam.h
+  int64_t refresh_doubling = 16;    // 0/1 Adam: optim/zero_one_schedule.h, kappa
+  int64_t local_steps = 16;         // 0/1 Adam: there, H
+  int64_t local_doubling = 0;       // 0/1 Adam: there; 0 = as the learning rate halves
   double momentum = 0.9;            // sgd, dgc
   bool nesterov = false;            // sgd, dgc
   int64_t ramp = -1;                // dgc: steps of falling density; -1 = as many as warmup

@@ -167,8 +167,8 @@ void DataParallel::check_replicas() {
 void DataParallel::save(const std::string& folder, int64_t keep) {
   Impl& s = *impl_;
   if (s.saved == s.taken) return;
-  sync_buffers();
   check_replicas();
+  sync_buffers();
   CheckpointWriter writer(
       FileSystem::real(), folder, s.taken, rank(),
       [&s](const CheckpointPart& part) { return s.group.all_gather_value(part, "checkpoint"); });

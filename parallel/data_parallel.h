@@ -95,9 +95,11 @@ class DataParallel {
   // Collective. Error(disagree) names the first tensor that differs, and the ranks.
   void check_replicas();
 
-  // Collective. Compares the replicas, then writes FOLDER/checkpoints/step-NNNNNNNN with weights,
-  // buffers, optimizer and error feedback (docs/formats.md): whole or not at all. The `keep` newest
-  // stay. All ranks see one folder. Your position in the data and generators are yours to save.
+  // Collective. After local steps of 0/1 Adam only where StepResult::in_sync, or Error(usage); the
+  // last of `steps` is such a step. Compares the replicas, then writes
+  // FOLDER/checkpoints/step-NNNNNNNN with weights, buffers, optimizer and error feedback
+  // (docs/formats.md): whole or not at all. The `keep` newest stay. All ranks see one folder. Your
+  // position in the data and generators are yours to save.
   void save(const std::string& folder, int64_t keep = 2);
   // Collective, before the first step. Goes on from the newest checkpoint that verifies; bitwise on
   // the same number of ranks and threads, with the pending update unchanged on another. False if

@@ -107,6 +107,7 @@ StepRecord Session::train_step(bool stop) {
   const double local = accumulate(batch, faults_.strike(step_));
   const StepResult result = reducer_.finish(local, stop);
   stop_agreed_ = result.stop;
+  missing_ = result.missing;
   if (result.committed) model_.refresh();
 
   record.loss = result.loss;

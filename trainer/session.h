@@ -53,10 +53,13 @@ class Session {
   // `stop`: this rank was asked to end; whether any was, stop_agreed() then says on all ranks.
   StepRecord train_step(bool stop = false);
   bool stop_agreed() const { return stop_agreed_; }
+  int64_t missing() const { return missing_; }  // StepResult::missing of the last step
   // Where the checkpoint of this step goes (trainer/faults.h may say that it is full).
   FileSystem& disk() const { return faults_.disk(step_); }
   // On the first `windows` validation windows (0 = all).
   EvalRecord evaluate_now(int64_t windows);
+  // Between two meetings of 0/1 Adam the ranks' weights differ: what follows waits for the next.
+  bool in_sync() const { return reducer_.in_sync(); }
   // Error(disagree) if the replicas have drifted apart.
   void check_replicas() { reducer_.check_replicas(); }
 
@@ -76,6 +79,7 @@ class Session {
   Reducer reducer_;
   int64_t step_ = 0;
   bool stop_agreed_ = false;
+  int64_t missing_ = 0;
 };
 
 // The recipe's [train] compute as the model takes it, on this rank's device (trainer/connect.h).

@@ -6,6 +6,7 @@
 #include <ctime>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/error.h"
 #include "base/isa.h"
@@ -34,7 +35,7 @@ class Job {
   std::shared_ptr<Checkpoint> find_checkpoint();
   void print_start(const Session& session);
   bool steps(Session& session);
-  void report_step(const StepRecord& record);
+  void report_step(const StepRecord& record, int64_t missing);
   void evaluate(Session& session);
   bool save(Session& session, bool final_one);
   void check_peers();
@@ -178,13 +179,20 @@ void Job::print_start(const Session& session) {
   options_.print(render_table(title, rows, options_.progress.colour));
 }
 
-void Job::report_step(const StepRecord& record) {
+void Job::report_step(const StepRecord& record, int64_t missing) {
   if (!telemetry_) return;
   telemetry_->step(record);
-  if (record.phase != phase_ && !phase_.empty())
+  // Local steps and their meetings are one phase; step by step, metrics.jsonl has them.
+  const bool meeting = phase_ == "skip" && record.phase == "codec";
+  if (record.phase != phase_ && !phase_.empty() && !meeting)
     telemetry_->decision({record.step, "phase", record.phase,
                           fmt::format("the exchange changed from {} to {}", phase_, record.phase)});
-  phase_ = record.phase;
+  if (!meeting) phase_ = record.phase;
+  if (missing > 0)
+    telemetry_->note(
+        fmt::format("step {}: {} gradients of local steps since the last exchange were not finite; "
+                    "momentum went on without them",
+                    record.step, missing));
   if (record.skipped)
     telemetry_->note(
         fmt::format("step {}: skipped by all ranks: rank {} had a gradient that is not "
@@ -240,23 +248,30 @@ bool Job::save(Session& session, bool final_one) {
   return true;
 }
 
-// True if all steps were taken; false if asked to stop.
+// True if all steps were taken; false if asked to stop. Evaluations, checkpoints and stops wait
+// until all ranks have the same weights; should the last step have been skipped by all after local
+// steps, a further one follows.
 bool Job::steps(Session& session) {
+  bool evaluation_due = false, checkpoint_due = false;
   const auto due = [&](int64_t every) { return every > 0 && session.step() % every == 0; };
-  while (session.step() < recipe_.train.steps) {
+  while (session.step() < recipe_.train.steps || !session.in_sync()) {
     const bool asked = stop_requested();
-    report_step(session.train_step(asked));
+    const StepRecord record = session.train_step(asked);
+    report_step(record, session.missing());
     for (const ExchangeDecision& d : session.take_decisions())
       if (telemetry_) telemetry_->decision({session.step() + 1, d.what, d.value, d.reason});
-    const bool last = session.step() == recipe_.train.steps;
-    if (!last && due(recipe_.train.eval_every)) evaluate(session);
+    evaluation_due = evaluation_due || due(recipe_.train.eval_every);
+    checkpoint_due = checkpoint_due || due(recipe_.checkpoint.every);
+    if (!session.in_sync()) continue;
+    const bool last = session.step() >= recipe_.train.steps;
+    if (!last && std::exchange(evaluation_due, false)) evaluate(session);
     if (session.stop_agreed()) {
       if (asked) check_peers();
       session.check_replicas();
       save(session, true);
       return last;
     }
-    if (!last && due(recipe_.checkpoint.every)) {
+    if (!last && std::exchange(checkpoint_due, false)) {
       session.check_replicas();
       save(session, false);
     }

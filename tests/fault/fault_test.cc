@@ -45,6 +45,34 @@ TEST(FaultSlow, KilledRankAndResumeIsBitwise) {
   EXPECT_TRUE(small.final_state("killed") == small.final_state("whole"));
 }
 
+// 0/1 Adam: from step 33 on ranks meet at multiples of 4 and have weights of their own between. The
+// checkpoint of step 50 waits for 52, and that is where a rank killed in 55 goes on, as does a run
+// on another number of ranks.
+TEST(FaultSlow, KilledBetweenMeetingsAndResumeIsBitwise) {
+  SmallRun small;
+  const std::vector<std::string> sets = {"optim.name='zero_one_adam'", "optim.local_doubling=6",
+                                         "optim.local_steps=4"};
+  ASSERT_TRUE(small.train("whole", 2, sets).ok());
+  for (const int ranks : {2, 1}) {
+    const std::string run = "killed" + std::to_string(ranks);
+    const Outcome killed =
+        small.train(run, 2, sets, Started::environment, {{"TERSE_FAULT", "kill:1:55"}});
+    EXPECT_EQ(killed.exits[0].code, 3) << killed.text();
+    EXPECT_FALSE(small.weights(run, 52).empty());
+    const Outcome resumed = small.resume(run, ranks);
+    ASSERT_TRUE(resumed.ok()) << resumed.text();
+    EXPECT_TRUE(says(resumed, "step-00000052")) << resumed.text();
+    const auto losses = small.losses(run), whole = small.losses("whole");
+    ASSERT_EQ(losses.size(), 60u);
+    if (ranks == 2) {
+      EXPECT_EQ(losses, whole);
+      EXPECT_TRUE(small.final_state(run) == small.final_state("whole"));
+    } else {
+      EXPECT_NEAR(losses.back(), whole.back(), 0.2 * whole.front());  // it trains on
+    }
+  }
+}
+
 TEST(FaultSlow, LauncherReturnsItsOwnCodeAndLeavesNobody) {
   for (const Started launcher : {Started::mpirun, Started::torchrun}) {
     if (!testing::available(launcher)) continue;

@@ -6,6 +6,7 @@
 #include "optim/adam_device.h"
 #include "optim/adamw.h"
 #include "optim/onebit_adam.h"
+#include "optim/zero_one_adam.h"
 #include "tests/optim/flat.h"
 #include "tests/optim/training.h"
 #include "tests/support/gpu.h"
@@ -33,8 +34,10 @@ void compare(const std::function<std::shared_ptr<Optimizer>()>& make, int64_t st
     const at::Tensor g = gradient(cpu.bucket_value().numel());
     cpu.bucket_gradient().copy_(g);
     gpu.bucket_gradient().copy_(g);
-    const at::Tensor message = cpu.message(step, 1e-2, 0.7);
-    ASSERT_TRUE(at::equal(message, gpu.message(step, 1e-2, 0.7).cpu())) << "message " << step;
+    if (cpu.next().phase != Phase::skip) {
+      const at::Tensor message = cpu.message(step, 1e-2, 0.7);
+      ASSERT_TRUE(at::equal(message, gpu.message(step, 1e-2, 0.7).cpu())) << "message " << step;
+    }
     cpu.step(step, 1e-2);
     gpu.step(step, 1e-2);
     ASSERT_TRUE(at::equal(cpu.bucket_value(), gpu.bucket_value().cpu())) << "weights " << step;
@@ -57,6 +60,16 @@ TEST(CudaAdam, OnebitAdamEqualsTheCpuBitForBit) {
     compare(
         [&] { return std::make_shared<OnebitAdam>(AdamOptions{}, FreezeRule::fixed(10), floor); },
         30);
+}
+
+TEST(CudaAdam, ZeroOneAdamEqualsTheCpuBitForBit) {
+  TERSE_NEEDS_GPUS(1);
+  const ZeroOneSchedule schedule{.freeze = 12,
+                                 .refresh_doubling = 2,
+                                 .local_steps = 4,
+                                 .local_doubling = 5,
+                                 .total_steps = 40};
+  compare([&] { return std::make_shared<ZeroOneAdam>(AdamOptions{}, schedule, 0.1); }, 40);
 }
 
 TEST(CudaAdam, WritesTheWeightsRoundedToBf16) {

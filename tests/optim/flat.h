@@ -44,13 +44,22 @@ class Flat {
   // A whole step; `answer` replaces the message where given.
   void step(int64_t number, double lr, at::Tensor answer = {}) {
     const StepContext c = context(number, lr, 1);
-    if (!answer.defined()) answer = message(number, lr);
-    next_ = optimizer_->next_plan(number + 1);
-    optimizer_->apply(c, 0, answer);
-    optimizer_->commit(c, next_);
+    if (!answer.defined() && c.plan.phase != Phase::skip) answer = message(number, lr);
+    take(c, answer);
+  }
+  // A local step whose gradient is not finite.
+  void miss(int64_t number, double lr) {
+    StepContext c = context(number, lr, 1);
+    c.missing = true;
+    take(c, {});
   }
 
  private:
+  void take(const StepContext& c, const at::Tensor& answer) {
+    next_ = optimizer_->next_plan(c.step + 1);
+    optimizer_->apply(c, 0, answer);
+    optimizer_->commit(c, next_);
+  }
   StepContext context(int64_t step, double lr, double scale) {
     const PhasePlan plan = in_step_ == step ? plan_of_step_ : next_;
     in_step_ = step, plan_of_step_ = plan;

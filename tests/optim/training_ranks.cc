@@ -138,6 +138,7 @@ int run(const std::string& file) {
     resumed_run(group);
     diverging_replicas(group);
     dgc_runs(group);
+    zero_one_runs(group);
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

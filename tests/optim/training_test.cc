@@ -34,7 +34,8 @@ std::vector<float> run(int ranks, testing::Started launcher = testing::Started::
 // Also checks, on every number of ranks: warm-up equals AdamW; identical replicas after 200
 // compressed steps; a NaN on one rank skips the step on all and leaves the state's hash; save and
 // load in the middle equal an uninterrupted run; replicas that differ are named; DGC equals a
-// simulation of all ranks.
+// simulation of all ranks; 0/1 Adam sends nothing in local steps, is one run on all ranks after
+// each meeting, and resumes.
 TEST(Training, SameWeightsOnOneTwoAndFourRanks) {
   const std::vector<float> one = run(1);
   for (int ranks : {2, 4}) {

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "export/formats.h"
+#include "optim/zero_one_schedule.h"
 #include "qat/plan.h"
 
 namespace terse {
@@ -25,16 +26,24 @@ void check_batch(const Recipe& recipe, Keys& keys) {
   multiple("micro_tokens", recipe.train.micro_tokens);
 }
 
+// Before anything is compressed; 0 where only the run will tell.
+int64_t dense_steps(const OptimOptions& optim, int64_t steps) {
+  if (optim.name == "onebit_adam") return optim.freeze;
+  if (optim.name != "zero_one_adam") return 0;
+  // Refreshes of the variance one after another, then gaps between them.
+  return std::min(ZeroOneSchedule::from(optim, steps).freeze, optim.refresh_doubling + 1);
+}
+
 void check_steps(const Recipe& recipe, Keys& keys) {
   const int64_t steps = recipe.train.steps;
   if (recipe.optim.warmup >= steps)
     keys.problem("warmup", fmt::format("{} steps are not fewer than [train] steps = {}",
                                        recipe.optim.warmup, steps));
-  const bool compresses = recipe.optim.name == "onebit_adam" && recipe.exchange.compressed();
-  if (compresses && recipe.optim.freeze >= steps)
+  if (!recipe.exchange.compressed()) return;
+  if (dense_steps(recipe.optim, steps) >= steps)
     keys.problem("freeze", fmt::format("compression would begin after step {}, but [train] steps = "
                                        "{}: nothing would be compressed",
-                                       recipe.optim.freeze, steps));
+                                       dense_steps(recipe.optim, steps), steps));
 }
 
 // DGC masks the velocity of what a rank itself has sent, so it must be told what that was.
@@ -61,11 +70,12 @@ void check_dgc(const Recipe& recipe, Keys& keys) {
 // A recipe that asks for compression and gets none is an error, not a silent fall-back.
 void check_compression(const Recipe& recipe, Keys& keys) {
   check_dgc(recipe, keys);
-  if (recipe.optim.name != "onebit_adam" || recipe.exchange.compressed()) return;
-  keys.problem("codec", fmt::format("[optim] name = \"onebit_adam\" compresses its momentum, but "
-                                    "\"{}\" does not; choose codec = \"onebit\", or [optim] name "
-                                    "= \"adamw\" for a dense run",
-                                    recipe.exchange.codec));
+  const std::string& name = recipe.optim.name;
+  if ((name != "onebit_adam" && name != "zero_one_adam") || recipe.exchange.compressed()) return;
+  keys.problem("codec", fmt::format("[optim] name = \"{}\" compresses its momentum, but \"{}\" "
+                                    "does not; choose codec = \"onebit\", or [optim] name = "
+                                    "\"adamw\" for a dense run",
+                                    name, recipe.exchange.codec));
 }
 
 // The tokenizer decides the model's vocabulary.

@@ -14,8 +14,12 @@ struct Renamed {
   const char* table;
   const char* ours;
 };
-constexpr std::array<Renamed, 2> kRenamed{{
+constexpr std::array<Renamed, 6> kRenamed{{
     {"freeze_step", "optim", "freeze"},
+    {"var_freeze_step", "optim", "freeze"},
+    {"var_update_scaler", "optim", "refresh_doubling"},
+    {"local_step_scaler", "optim", "local_doubling"},
+    {"local_step_clipper", "optim", "local_steps"},
     {"max_grad_norm", "train", "clip"},
 }};
 
@@ -29,7 +33,7 @@ constexpr std::array<Ignored, 5> kIgnored{{
     {"cuda_aware", "nothing is to be known about MPI's memory here"},
     {"bias_correction", "moments are always corrected"},
     {"eps_inside_sqrt", "eps is always added to the root"},
-    {"amsgrad", "DeepSpeed's OneBitAdam has it switched off, too"},
+    {"amsgrad", "DeepSpeed's own has it switched off, too"},
 }};
 
 struct NamedOptimizer {
@@ -37,8 +41,9 @@ struct NamedOptimizer {
   const char* ours;
   const char* codec;  // what it implies, or ""
 };
-constexpr std::array<NamedOptimizer, 4> kOptimizers{{
+constexpr std::array<NamedOptimizer, 5> kOptimizers{{
     {"OneBitAdam", "onebit_adam", "onebit"},
+    {"ZeroOneAdam", "zero_one_adam", "onebit"},
     {"Adam", "adamw", ""},
     {"AdamW", "adamw", ""},
     {"SGD", "sgd", ""},
@@ -106,7 +111,7 @@ class Translation {
       problems_.push_back(
           {entry.place, fmt::format("[optim] type: terse has no counterpart of "
                                     "DeepSpeed's optimizer {}; there are OneBitAdam, "
-                                    "Adam, AdamW and SGD",
+                                    "ZeroOneAdam, Adam, AdamW and SGD",
                                     shown(entry.value))});
       return;
     }

@@ -1,11 +1,13 @@
 // DeepSpeed's keys, read as terse's own, with a printed line for each.
 //
-// In a recipe, [optim] takes the names of DeepSpeed's OneBitAdam:
-//   type = "OneBitAdam"            [optim] name, and [exchange] codec = "onebit" where that is not
-//   said freeze_step, max_grad_norm     [optim] freeze, [train] clip lr, betas, eps, weight_decay
-//   are called the same here comm_backend_name, cuda_aware, bias_correction, eps_inside_sqrt,
-//   amsgrad
-//                                  have no counterpart: the line says what to do instead
+// In a recipe, [optim] takes the names of DeepSpeed's OneBitAdam and ZeroOneAdam:
+// - type: [optim] name, and [exchange] codec = "onebit" where that is not said
+// - freeze_step, var_freeze_step: [optim] freeze; max_grad_norm: [train] clip
+// - var_update_scaler, local_step_scaler, local_step_clipper: [optim] refresh_doubling,
+//   local_doubling, local_steps
+// - lr, betas, eps, weight_decay are called the same here
+// - comm_backend_name, cuda_aware, bias_correction, eps_inside_sqrt, amsgrad have no counterpart:
+//   the line says what to do instead
 //
 // A DeepSpeed configuration file (`terse train RECIPE --deepspeed FILE`) goes over the recipe and
 // under

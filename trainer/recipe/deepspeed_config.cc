@@ -99,8 +99,14 @@ void Config::optimizer(const Json& json) {
     } else if (key == "params" && value.is_object()) {
       for (const auto& [name, parameter] : value.items()) {
         const std::string path = "optimizer.params." + name;
-        if (name == "freeze_step")
+        if (name == "freeze_step" || name == "var_freeze_step")
           say(path, "optim", "freeze", value_of(parameter));
+        else if (name == "var_update_scaler")
+          say(path, "optim", "refresh_doubling", value_of(parameter));
+        else if (name == "local_step_scaler")
+          say(path, "optim", "local_doubling", value_of(parameter));
+        else if (name == "local_step_clipper")
+          say(path, "optim", "local_steps", value_of(parameter));
         else if (name == "max_grad_norm")
           say(path, "train", "clip", value_of(parameter));
         else if (name == "lr" || name == "betas" || name == "eps" || name == "weight_decay")
@@ -178,11 +184,13 @@ void Config::defaults(const Json& root) {
   }
   const Json optimizer = root.value("optimizer", Json::object());
   const std::string type = optimizer.is_object() ? optimizer.value("type", Json("")).dump() : "";
-  if (type == "\"OneBitAdam\"") fill("optim", "freeze", Value{int64_t{100000}}, {"freeze_step"});
-  if (type == "\"OneBitAdam\"" || type == "\"Adam\"" || type == "\"AdamW\"")
+  const bool one_bit = type == "\"OneBitAdam\"" || type == "\"ZeroOneAdam\"";
+  if (one_bit) fill("optim", "freeze", Value{int64_t{100000}}, {"freeze_step", "var_freeze_step"});
+  if (type == "\"ZeroOneAdam\"")
+    fill("optim", "local_doubling", Value{int64_t{32678}}, {"local_step_scaler"});
+  if (one_bit || type == "\"Adam\"" || type == "\"AdamW\"")
     fill("optim", "betas", Value{std::vector<Value>{{0.9}, {0.999}}});
-  if (type == "\"OneBitAdam\"" || type == "\"Adam\"" || type == "\"SGD\"")
-    fill("optim", "weight_decay", Value{0.0});
+  if (one_bit || type == "\"Adam\"" || type == "\"SGD\"") fill("optim", "weight_decay", Value{0.0});
 }
 
 }  // namespace

@@ -15,7 +15,7 @@ namespace terse {
 
 struct StepRecord {
   int64_t step = 0;  // 1-based, skipped ones included
-  double loss = 0;   // mean over ranks, before the update
+  double loss = 0;   // mean over ranks, before the update; of local steps: rank 0's
   double learning_rate = 0;
   double gradient_norm = 0;
   double clip = 1;     // coefficient that the update was scaled by

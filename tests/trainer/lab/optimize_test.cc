@@ -8,6 +8,7 @@
 
 #include "tests/comm/exchange/deepspeed.h"
 #include "tests/trainer/lab/lab.h"
+#include "tests/trainer/lab/two_stage_reference.h"
 
 namespace terse::testing {
 namespace {
@@ -49,13 +50,6 @@ TEST(LabOptimize, AdamWEqualsTorchOnOneAndTwoRanks) {
   }
 }
 
-using Vector = std::vector<double>;
-
-Vector values_of(const at::Tensor& tensor) {
-  const at::Tensor flat = tensor.to(at::kDouble).flatten().contiguous();
-  return {flat.const_data_ptr<double>(), flat.const_data_ptr<double>() + flat.numel()};
-}
-
 double norm_of(const Vector& x) {
   double sum = 0;
   for (double value : x) sum += value * value;
@@ -72,12 +66,7 @@ struct Settings {
 class Reference {
  public:
   Reference(const Settings& settings, Vector start, size_t ranks)
-      : p(std::move(start)),
-        s_(settings),
-        m_(p.size()),
-        v_(p.size()),
-        server_(p.size()),
-        worker_(ranks, Vector(p.size())) {}
+      : p(std::move(start)), exchange(p.size(), ranks), s_(settings), m_(p.size()), v_(p.size()) {}
 
   void step(const std::vector<Vector>& gradients) {
     ++t_;
@@ -93,9 +82,9 @@ class Reference {
       for (double& v : v_) v /= correction(kBeta2);
   }
 
-  Vector p;                   // weights
-  double coefficient = 1;     // of the last step's clipping
-  double least_margin = 1e9;  // the value closest to 0 that had to be given a sign
+  Vector p;                // weights
+  double coefficient = 1;  // of the last step's clipping
+  TwoStageReference exchange;
 
  private:
   double correction(double beta) const { return 1 - std::pow(beta, static_cast<double>(t_)); }
@@ -122,47 +111,20 @@ class Reference {
   void coded(const std::vector<Vector>& gradients, double truth) {
     coefficient = coefficient_of(previous_norm_);
     if (truth < 0.5 * coefficient) coefficient = truth;
-    Vector mean(p.size());
-    for (size_t r = 0; r < gradients.size(); ++r) {
-      Vector x(p.size());
+    std::vector<Vector> messages;
+    for (const Vector& g : gradients) {
+      Vector& x = messages.emplace_back(p.size());
       for (size_t i = 0; i < x.size(); ++i)
-        x[i] = kBeta1 * m_[i] + (1 - kBeta1) * coefficient * gradients[r][i] + worker_[r][i];
-      const Vector sent = one_bit(x, 0, x.size());
-      for (size_t i = 0; i < x.size(); ++i) {
-        worker_[r][i] = x[i] - sent[i];
-        mean[i] += sent[i] / static_cast<double>(gradients.size());
-      }
+        x[i] = kBeta1 * m_[i] + (1 - kBeta1) * coefficient * g[i];
     }
-    const size_t ranks = gradients.size(), chunk = p.size() / ranks;
-    for (size_t r = 0; r < ranks; ++r) {
-      for (size_t i = r * chunk; i < (r + 1) * chunk; ++i) mean[i] += server_[i];
-      const Vector sent = one_bit(mean, r * chunk, (r + 1) * chunk);
-      for (size_t i = r * chunk; i < (r + 1) * chunk; ++i) {
-        server_[i] = mean[i] - sent[i];
-        m_[i] = sent[i];
-      }
-    }
+    m_ = exchange.average(messages);
     for (size_t i = 0; i < p.size(); ++i) move(i, std::sqrt(v_[i]));
-  }
-
-  // +- the root mean square over [begin, end); 0 elsewhere.
-  Vector one_bit(const Vector& x, size_t begin, size_t end) {
-    double squares = 0;
-    for (size_t i = begin; i < end; ++i) squares += x[i] * x[i];
-    const double scale = std::sqrt(squares / static_cast<double>(end - begin));
-    Vector sent(x.size());
-    for (size_t i = begin; i < end; ++i) {
-      sent[i] = x[i] < 0 ? -scale : scale;
-      least_margin = std::min(least_margin, std::abs(x[i]));
-    }
-    return sent;
   }
 
   Settings s_;
   int64_t t_ = 0;
   double previous_norm_ = 0;
-  Vector m_, v_, server_;
-  std::vector<Vector> worker_;
+  Vector m_, v_;
 };
 
 constexpr int64_t kElements = 256;
@@ -214,7 +176,7 @@ void compare(const Settings& settings) {
     EXPECT_LT(worst, 5e-6) << t;
   }
   // No sign was decided by rounding, or the two could part at no one's fault.
-  EXPECT_GT(reference.least_margin, 2e-6);
+  EXPECT_GT(reference.exchange.least_margin, 2e-6);
   auto phases = texts(files[0], "phase");
   EXPECT_EQ(std::ranges::count(phases, "codec"), kSteps - settings.freeze);
 }

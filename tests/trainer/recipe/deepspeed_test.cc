@@ -46,6 +46,33 @@ TEST(DeepSpeed, KeysInOptimAreTranslatedAloud) {
                   "\"onebit_adam\", [exchange] codec = \"onebit\""));
 }
 
+// The parameters of DeepSpeed's 0/1 Adam tutorial, in a recipe and in a configuration.
+TEST(DeepSpeed, ZeroOneAdamIsTranslatedAloud) {
+  const Recipe recipe = parse_recipe(
+      "[train]\nsteps = 900000\n[optim]\ntype = \"ZeroOneAdam\"\nvar_freeze_step = 12500\n"
+      "var_update_scaler = 16\nlocal_step_scaler = 32678\nlocal_step_clipper = 8\n",
+      "r.toml");
+  EXPECT_EQ(recipe.optim.name, "zero_one_adam");
+  EXPECT_EQ(recipe.exchange.codec, "onebit");
+  EXPECT_EQ(recipe.optim.freeze, 12500);
+  EXPECT_EQ(recipe.optim.refresh_doubling, 16);
+  EXPECT_EQ(recipe.optim.local_doubling, 32678);
+  EXPECT_EQ(recipe.optim.local_steps, 8);
+  EXPECT_THAT(recipe.translations,
+              Contains("local_step_clipper = 8 (DeepSpeed, r.toml:8:1) -> [optim] local_steps = "
+                       "8"));
+  const Recipe config = parse_recipe("[train]\nsteps = 900\n", "r.toml", {},
+                                     {"ds.json", R"({"optimizer": {"type": "ZeroOneAdam",
+        "params": {"lr": 1e-3, "var_freeze_step": 100, "local_step_clipper": 4}}})"});
+  EXPECT_EQ(config.optim.name, "zero_one_adam");
+  EXPECT_EQ(config.optim.freeze, 100);
+  EXPECT_EQ(config.optim.local_steps, 4);
+  EXPECT_EQ(config.optim.local_doubling, 32678);  // DeepSpeed's default, said aloud
+  EXPECT_THAT(config.translations,
+              Contains("DeepSpeed's default (DeepSpeed, ds.json) -> [optim] local_doubling = "
+                       "32678"));
+}
+
 TEST(DeepSpeed, RecipesOfOurOwnAreLeftAlone) {
   const Recipe ours = parse_recipe("[optim]\nfreeze = 400\n", "r.toml");
   const Recipe theirs = parse_recipe("[optim]\nfreeze_step = 400\n", "r.toml");

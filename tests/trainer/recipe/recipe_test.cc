@@ -88,6 +88,15 @@ TEST(Recipe, ChecksAcrossTables) {
       message_of("[train]\nsteps = 50\n[optim]\nname = \"onebit_adam\"\nwarmup = 5\nfreeze = "
                  "60\n[exchange]\ncodec = \"onebit\"\n"),
       HasSubstr("nothing would be compressed"));
+  // 0/1 Adam compresses from the first gap between two refreshes on.
+  EXPECT_THAT(message_of("[train]\nsteps = 17\n[optim]\nname = \"zero_one_adam\"\nwarmup = 5\n"
+                         "freeze = 40\n[exchange]\ncodec = \"onebit\"\n"),
+              HasSubstr("compression would begin after step 17"));
+  EXPECT_EQ(message_of("[train]\nsteps = 18\n[optim]\nname = \"zero_one_adam\"\nwarmup = 5\n"
+                       "freeze = 40\n[exchange]\ncodec = \"onebit\"\n"),
+            "");
+  EXPECT_THAT(message_of("[optim]\nname = \"zero_one_adam\"\n"),
+              HasSubstr("[exchange] codec: [optim] name = \"zero_one_adam\" compresses"));
   for (const std::string codec : {"fp32", "bf16"})
     EXPECT_THAT(
         message_of("[optim]\nname = \"onebit_adam\"\n[exchange]\ncodec = \"" + codec + "\"\n"),

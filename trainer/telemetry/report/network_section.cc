@@ -84,9 +84,8 @@ std::string traffic_table(const RunData& run) {
   const Cumulative total = run.total();
   std::string rows;
   for (const PhaseTraffic& t : run.traffic) {
-    rows += traffic_row(t.phase == "codec" ? "compressed" : t.phase, t.steps,
-                        static_cast<double>(t.wire_bytes), static_cast<double>(t.dense_bytes),
-                        total.dense_bytes);
+    rows += traffic_row(phase_title(t.phase), t.steps, static_cast<double>(t.wire_bytes),
+                        static_cast<double>(t.dense_bytes), total.dense_bytes);
   }
   if (run.traffic.size() > 1) {
     rows += traffic_row("all", static_cast<int64_t>(run.steps.size()), total.wire_bytes,

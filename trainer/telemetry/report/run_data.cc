@@ -43,7 +43,10 @@ void add_step(const StepRecord& step, RunData& run) {
   run.skipped += step.skipped ? 1 : 0;
   run.exposed_seconds += step.exposed_seconds;
 
-  if (run.spans.empty() || run.spans.back().phase != step.phase) {
+  // Local steps and the exchanges between them are one span.
+  const bool meeting =
+      !run.spans.empty() && run.spans.back().phase == "skip" && step.phase == "codec";
+  if (run.spans.empty() || (run.spans.back().phase != step.phase && !meeting)) {
     run.spans.push_back({step.phase, step.step, step.step});
   }
   run.spans.back().last = step.step;

@@ -11,6 +11,11 @@
 
 namespace terse {
 
+// As a reader calls it.
+inline std::string phase_title(const std::string& phase) {
+  return phase == "codec" ? "compressed" : phase == "skip" ? "local steps" : phase;
+}
+
 // Consecutive steps of one phase.
 struct PhaseSpan {
   std::string phase;

@@ -106,7 +106,7 @@ Chart rate_chart(const RunData& run) {
       [&](size_t i) { return run.steps[i].learning_rate; })};
   for (const PhaseSpan& span : run.spans) {
     chart.bands.push_back({static_cast<double>(span.first), static_cast<double>(span.last) + 1,
-                           span.phase == "codec" ? "compressed" : span.phase});
+                           phase_title(span.phase)});
   }
   return chart;
 }
