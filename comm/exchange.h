@@ -13,8 +13,12 @@
 // Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes
 // on all ranks. Residuals move to their shadow in start/advance and count only from commit() on;
 // rollback() forgets them (a bucket may then be started again). All waits carry the group's
-// deadline. Runs on one thread (the communication thread). No allocation after the first step of a
-// plan.
+// deadline. Runs on one thread (the communication thread).
+//
+// Allocation: what grows with a bucket is allocated once, by attach() or the first steps after it
+// or after set_parameters(); from then on a step allocates handles only (views of tensors, pending
+// collectives, c10d's work), none of more than 4 KiB. Except L-GreCo at its decisions, one step in
+// LgrecoOptions::every.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -72,13 +76,23 @@ class Exchange {
   // Called in start(), before anything is encoded; null: nobody. For statistics.
   virtual void observe(ExchangeObserver observer) { observer_ = std::move(observer); }
 
+  // The elements of each bucket that observe() shows on this rank, once attached: all, or the
+  // slices that this rank compresses for its node. Every element is shown to some rank.
+  virtual std::vector<Range> observed(const BucketPlan& plan) const {
+    std::vector<Range> whole;
+    for (const Bucket& bucket : plan.buckets) whole.push_back({0, bucket.size});
+    return whole;
+  }
+
   virtual int rounds() const = 0;
   virtual void start(int64_t bucket, const at::Tensor& message) = 0;
   virtual void advance(int64_t bucket, int round) = 0;
   virtual void finish(int64_t bucket, at::Tensor answer) = 0;
 
-  // Coordinates of the bucket that this rank sent in the last start(), ascending; empty unless the
-  // codec chooses some. Valid until the next start().
+  // Coordinates of the bucket in whose sent values this rank's message took part, ascending; empty
+  // unless selects(). What was sent there is not in a residual any more, so what led to it ends
+  // there too (DGC masks its velocity). Valid from finish() until the next start().
+  virtual bool selects() const { return false; }  // the codec chooses coordinates
   virtual std::span<const int64_t> selected(int64_t bucket) const {
     (void)bucket;
     return {};

@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 
 #include "base/error.h"
 #include "comm/codec/bits.h"
 #include "comm/codec/onebit.h"
 #include "comm/codec/topk.h"
 #include "comm/dense_exchange.h"
+#include "comm/exchange_tensors.h"
 #include "comm/gather_exchange.h"
 #include "comm/hierarchical_exchange.h"
 #include "comm/lgreco_exchange.h"
@@ -62,15 +64,36 @@ LgrecoFamily family_of(const ExchangeOptions& options) {
   return lgreco_bits(options.bits, codec_of(options));
 }
 
-std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
-                                    at::Device device) {
+// All ranks alike: what runs between the nodes of a hierarchy, or everywhere (`whole_run`).
+std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options, at::Device device,
+                                    bool whole_run) {
   const FeedbackOptions feedback = feedback_of(options);
   if (options.worker() == "lowrank")
     return std::make_unique<LowRankExchange>(
-        std::move(group), PowerSgdOptions{.rank = options.rank, .feedback = feedback}, device);
+        std::move(group),
+        PowerSgdOptions{.rank = options.rank, .feedback = feedback, .own_matrices = !whole_run},
+        device);
   if (one_stage(options, group.size()))
     return std::make_unique<GatherExchange>(std::move(group), codec_of(options), feedback, device);
   return std::make_unique<TwoStageExchange>(std::move(group), codec_of(options), feedback, device);
+}
+
+bool two_levels(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per_node) {
+  return options.hierarchy && ranks_per_node != ranks && ranks_per_node != 1;
+}
+
+// make(group, true), or with [exchange] hierarchy make(ranks of different nodes, false).
+std::unique_ptr<Exchange> over_nodes(
+    const Group& group, const ExchangeOptions& options, at::Device device, int64_t ranks_per_node,
+    Slicing slicing, const std::function<std::unique_ptr<Exchange>(Group, bool whole_run)>& make) {
+  if (!two_levels(options, group.size(), ranks_per_node)) return make(group, true);
+  if (!device.is_cpu())
+    fail(ExitCode::usage,
+         "[exchange] hierarchy averages CPU tensors only; use hierarchy = false, or [train] device "
+         "= \"cpu\"");
+  return std::make_unique<HierarchicalExchange>(group, ranks_per_node, slicing, [&](Group between) {
+    return make(std::move(between), false);
+  });
 }
 
 }  // namespace
@@ -78,41 +101,41 @@ std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
                                         at::Device device, int64_t ranks_per_node) {
   const std::string& codec = options.codec;
-  if (!options.compressed()) return make_dense_exchange(std::move(group), options, device);
+  if (!options.compressed()) return make_dense_exchange(group, options, device, ranks_per_node);
   if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank" &&
       codec != "lgreco")
     fail(ExitCode::usage,
          "[exchange] codec = \"{}\" is not known; there are fp32, bf16, onebit, bits, topk, "
          "lowrank and lgreco",
          codec);
-  if (codec == "lgreco")
-    return std::make_unique<LgrecoExchange>(
-        group, make_flat(group, options, device), family_of(options),
-        LgrecoOptions{.every = options.every,
-                      .allocation = {.rule = options.budget == "squares" ? BudgetRule::squares
-                                                                         : BudgetRule::norms}});
-  if (!options.hierarchy || ranks_per_node == group.size() || ranks_per_node == 1)
-    return make_flat(std::move(group), options, device);
-  if (!device.is_cpu())
-    fail(ExitCode::usage,
-         "[exchange] hierarchy averages CPU tensors only; use hierarchy = false, or [train] device "
-         "= \"cpu\"");
-  return std::make_unique<HierarchicalExchange>(group, ranks_per_node, [&](Group between) {
-    return make_flat(std::move(between), options, device);
-  });
+  if (codec == "lgreco") check_cpu(device, codec);
+  const Slicing slicing = options.worker() == "lowrank" ? Slicing::segments : Slicing::even;
+  auto exchange =
+      over_nodes(group, options, device, ranks_per_node, slicing, [&](Group ranks, bool whole_run) {
+        return make_flat(std::move(ranks), options, device, whole_run);
+      });
+  if (codec != "lgreco") return exchange;
+  return std::make_unique<LgrecoExchange>(
+      group, std::move(exchange), family_of(options),
+      LgrecoOptions{.every = options.every,
+                    .allocation = {.rule = options.budget == "squares" ? BudgetRule::squares
+                                                                       : BudgetRule::norms}});
 }
 
 std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
-                                              at::Device device) {
+                                              at::Device device, int64_t ranks_per_node) {
   const std::string& wire = options.compressed() ? options.dense : options.codec;
   if (wire != "fp32" && wire != "bf16")
     fail(ExitCode::usage, "[exchange] dense = \"{}\" is not known; there are fp32 and bf16", wire);
   const DenseOptions dense{.bf16 = wire == "bf16",
                            .backend_all_reduce = options.backend_all_reduce && wire == "fp32"};
-  return std::make_unique<DenseExchange>(std::move(group), dense, device);
+  return over_nodes(group, options, device, ranks_per_node, Slicing::even, [&](Group ranks, bool) {
+    return std::make_unique<DenseExchange>(std::move(ranks), dense, device);
+  });
 }
 
-double sparse_break_even(const ExchangeOptions& options, int64_t ranks) {
+double sparse_break_even(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per_node) {
+  if (two_levels(options, ranks, ranks_per_node)) ranks /= ranks_per_node;
   if (ranks <= 1) return 1;
   const auto n = static_cast<double>(ranks);
   const double dense = 8 * (n - 1) / n;  // bytes an element

@@ -60,7 +60,8 @@ void ExchangeOptions::bind(Keys& keys) {
       "eta", eta, 0, 1,
       "econtrol: strength of the accumulated error; 0 = what the codec's contraction allows");
   keys.choice("residual", residual, {"fp32", "bf16"}, "type of the error feedback");
-  keys.flag("hierarchy", hierarchy, "dense inside a node, compressed between nodes");
+  keys.flag("hierarchy", hierarchy,
+            "dense fp32 inside a node, the codec (in dense phases its wire type) between nodes");
   keys.flag("backend_all_reduce", backend_all_reduce,
             "fp32: the backend's own all-reduce, whose rounding depends on backend and ranks");
   keys.number("timeout_s", timeout_s, 0.1, 86400, "deadline of every collective, seconds");
@@ -82,16 +83,12 @@ void ExchangeOptions::check(Keys& keys) const {
   owners.check("rank", rank != standard.rank, {"lowrank"});
   owners.check("feedback", feedback != standard.feedback, {"onebit", "bits", "topk", "lowrank"});
   owners.check("residual", residual != standard.residual, {"onebit", "bits", "topk"});
-  owners.check("hierarchy", hierarchy, {"onebit", "bits", "topk"});
   owners.check("backend_all_reduce", backend_all_reduce, {"fp32"});
   if (codec != "lgreco")
     for (const auto& [key, set] : {std::pair("family", family != standard.family),
                                    std::pair("every", every != standard.every),
                                    std::pair("budget", budget != standard.budget)})
       owners.check(key, set, {"lgreco"});
-  if (codec == "lgreco" && hierarchy)
-    keys.problem("hierarchy",
-                 "does not go with codec = \"lgreco\" yet: it sees slices of matrices");
   if (eta != standard.eta && feedback != "econtrol")
     keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
   if (worker() == "topk" && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");

@@ -29,7 +29,7 @@ struct ExchangeOptions {
   std::string feedback = "classic";  // classic | ef21 | econtrol (comm/error_control.h)
   double eta = 0;                    // econtrol; 0: from the codec's contraction
   std::string residual = "fp32";     // type of the error feedback: fp32 | bf16
-  bool hierarchy = false;            // dense inside a node, compressed between nodes
+  bool hierarchy = false;            // dense inside a node, the codec between nodes
   bool backend_all_reduce = false;
   double timeout_s = 60;  // deadline of every collective; the Group's, kept here as a key
 

@@ -36,6 +36,7 @@ class GatherExchange final : public Exchange {
   void advance(int64_t bucket, int round) override;
   void finish(int64_t bucket, at::Tensor answer) override;
 
+  bool selects() const override { return codec_->id() == CodecId::topk; }
   std::span<const int64_t> selected(int64_t bucket) const override;
   int64_t wire_bytes(int64_t bucket) const override;
   int64_t encodes() const override { return encodes_; }

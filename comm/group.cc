@@ -2,6 +2,8 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "comm/group_impl.h"
@@ -194,7 +196,23 @@ Pending Group::all_gather_v(at::Tensor out, at::Tensor in, std::span<const int64
   }
   // Gloo and NCCL gather equal sizes only: every rank gets a copy of `in` by all-to-all.
   const std::vector<int64_t> own(static_cast<size_t>(size()), in.numel());
-  return impl_->exchange("all_gather_v", tag, out, in.reshape({-1}).repeat({size()}), sizes, own);
+  return impl_->exchange("all_gather_v", tag, out, impl_->copies(in), sizes, own);
+}
+
+at::Tensor Group::Impl::copies(const at::Tensor& in) {
+  if (!in.is_cpu()) return in.reshape({-1}).repeat({size});
+  const int64_t bytes = bytes_of(in) * size;
+  const auto fits = [bytes](const at::Tensor& room) {
+    return room.numel() >= bytes && room.storage().use_count() == 1;  // nobody else holds it
+  };
+  auto room = std::find_if(rooms.begin(), rooms.end(), fits);
+  if (room == rooms.end()) {
+    const auto capacity = std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(bytes, 1)));
+    room = rooms.insert(rooms.end(), at::empty({static_cast<int64_t>(capacity)}, at::kByte));
+  }
+  at::Tensor all = room->narrow(0, 0, bytes).view(in.scalar_type());
+  all.view({size, in.numel()}).copy_(in.reshape({1, -1}).expand({size, in.numel()}));
+  return all;
 }
 
 Pending Group::Impl::exchange(const char* op, std::string_view tag, const at::Tensor& out,

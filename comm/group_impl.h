@@ -52,6 +52,7 @@ struct Group::Impl : std::enable_shared_from_this<Group::Impl> {
   c10::intrusive_ptr<c10d::Backend> backend;  // null at size 1
   std::atomic<int64_t> sequence{0};
   std::array<std::atomic<int64_t>, kKinds> sent{};
+  std::vector<at::Tensor> rooms;  // of copies()
   int exceptions = std::uncaught_exceptions();
 
   ~Impl();
@@ -64,6 +65,9 @@ struct Group::Impl : std::enable_shared_from_this<Group::Impl> {
   Pending exchange(const char* op, std::string_view tag, const at::Tensor& out,
                    const at::Tensor& in, std::span<const int64_t> out_sizes,
                    std::span<const int64_t> in_sizes, std::function<void()> finish = {});
+  // `in` once for each rank, back to back. On the CPU in memory that was used before, if any is
+  // free: a fresh block of a bucket's size costs its page faults.
+  at::Tensor copies(const at::Tensor& in);
   Pending issue_message(const char* op, int peer, const at::Tensor& tensor,
                         const std::function<WorkPtr()>& start);
   void count(Kind kind, int64_t bytes) {

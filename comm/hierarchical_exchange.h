@@ -1,5 +1,5 @@
-// Dense inside a node, compressed between nodes: the fast links inside carry what is exact, the
-// slow one between carries what is small.
+// Dense inside a node, anything between nodes: the fast links inside carry what is exact, the slow
+// one between carries what is small.
 //
 //   inside a node of L ranks   all-to-all of slices, summed in rank order: rank l has the node's
 //                              mean of slice l
@@ -10,10 +10,18 @@
 // would, and its ranks share the work. Residuals are of the node's mean: noise that the ranks of a
 // node cancel is never fed back.
 //
-// Ranks are numbered node by node, with equally many on each; anything else is an Error(usage).
-// Matrices are cut into slices, so the inner exchange cannot be low-rank. What is sent is a node's
-// choice, not a rank's, so selected() stays empty: DGC, which masks its own velocity, cannot use
-// it.
+// Slices are equal parts that cut matrices, or (low rank, which needs their shape) whole segments
+// spread evenly over the ranks (comm/node_slices.h).
+//
+// A node is one worker of the inner exchange: selected() is what the node has sent, the same on all
+// its ranks. So is DGC's masking: velocity is linear in the gradients, so the node's worker in Lin
+// et al. (arXiv:1712.01887, algorithm 4: u <- u (not sent)) has the mean of its ranks' velocities,
+// which is 0 where it was sent only if every rank's is set to 0. A codec that selects adds one bit
+// an element to the all-gather inside, 1/32 of it: unlike a list its length is known beforehand,
+// and links inside are not what is scarce.
+//
+// Ranks are numbered node by node, with equally many on each; anything else is an Error(usage). CPU
+// tensors only.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -22,6 +30,7 @@
 
 #include "comm/exchange.h"
 #include "comm/group.h"
+#include "comm/node_slices.h"
 
 namespace terse {
 
@@ -29,7 +38,7 @@ class HierarchicalExchange final : public Exchange {
  public:
   // Collective. `ranks_per_node`: what this rank sees, the same everywhere. `inner` makes the
   // exchange between nodes for a group of one rank a node.
-  HierarchicalExchange(const Group& group, int64_t ranks_per_node,
+  HierarchicalExchange(const Group& group, int64_t ranks_per_node, Slicing slicing,
                        const std::function<std::unique_ptr<Exchange>(Group)>& inner);
   ~HierarchicalExchange() override;
 
@@ -38,13 +47,15 @@ class HierarchicalExchange final : public Exchange {
   void set_live(int64_t bucket, const at::Tensor& words) override;
   void set_parameters(int64_t bucket, std::span<const double> parameters) override;
   void set_density(double density) override { inner_->set_density(density); }
-  // Sees this rank's slices.
   void observe(ExchangeObserver observer) override { inner_->observe(std::move(observer)); }
+  std::vector<Range> observed(const BucketPlan& plan) const override;
   int rounds() const override { return inner_->rounds() + 2; }
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;
   void finish(int64_t bucket, at::Tensor answer) override;
 
+  bool selects() const override { return inner_->selects(); }
+  std::span<const int64_t> selected(int64_t bucket) const override;
   int64_t wire_bytes(int64_t bucket) const override;  // both kinds of link
   int64_t encodes() const override { return inner_->encodes(); }
 
@@ -59,8 +70,11 @@ class HierarchicalExchange final : public Exchange {
  private:
   struct Slot;
   Slot& slot(int64_t bucket) const { return *slots_.at(static_cast<size_t>(bucket)); }
+  void average_slice(Slot& slot) const;
+  void send_answer(Slot& slot, int64_t bucket);
 
   Group inside_, between_;
+  Slicing slicing_;
   std::unique_ptr<Exchange> inner_;
   BucketPlan plan_;
   std::vector<std::unique_ptr<Slot>> slots_;

@@ -75,18 +75,22 @@ void LgrecoExchange::attach(const BucketPlan& plan) {
   items_.clear();
   const auto reference =
       std::find(family_.parameters.begin(), family_.parameters.end(), family_.reference);
-  std::vector<Range> whole;
-  for (const Bucket& bucket : plan_.buckets) {
-    whole.push_back({0, bucket.size});
-    for (size_t s = 0; s < bucket.segments.size(); ++s)
-      if (bucket.segments[s].matrix())
-        items_.push_back({bucket.index, s, reference - family_.parameters.begin()});
-  }
   inner_->attach(plan_);
+  observed_ = inner_->observed(plan_);
+  for (const Bucket& bucket : plan_.buckets) {
+    const Range range = observed_[static_cast<size_t>(bucket.index)];
+    for (size_t s = 0; s < bucket.segments.size(); ++s) {
+      const Segment& segment = bucket.segments[s];
+      const int64_t begin = std::clamp(segment.offset, range.begin, range.end);
+      const int64_t end = std::clamp(segment.offset + segment.size, range.begin, range.end);
+      if (segment.matrix())
+        items_.push_back({bucket.index, s, reference - family_.parameters.begin(), {begin, end}});
+    }
+  }
   inner_->observe([this](int64_t bucket, const at::Tensor& message, const at::Tensor& residual) {
     sum(bucket, message, residual);
   });
-  sums_.attach(plan_, std::move(whole), at::kCPU);
+  sums_.attach(plan_, observed_, at::kCPU);
 }
 
 void LgrecoExchange::set_live(int64_t bucket, const at::Tensor& words) {
@@ -131,15 +135,20 @@ LgrecoExchange::Tables LgrecoExchange::make_tables(const std::vector<at::Tensor>
   Tables tables;
   tables.squared_errors.resize(items_.size() * static_cast<size_t>(choices()));
   tables.bytes.resize(tables.squared_errors.size());
-  for (size_t i = 0; i < items_.size(); ++i)
-    fill_item(items_[i], sums[static_cast<size_t>(items_[i].bucket)], i, tables);
+  for (size_t i = 0; i < items_.size(); ++i) {
+    tables.elements.push_back(static_cast<double>(items_[i].here.size()));
+    if (items_[i].here.size() > 0)
+      fill_item(items_[i], sums[static_cast<size_t>(items_[i].bucket)], i, tables);
+  }
   return tables;
 }
 
 void LgrecoExchange::fill_item(const Item& item, const at::Tensor& sums, size_t row,
                                Tables& tables) const {
-  const Segment& s = plan_.buckets[static_cast<size_t>(item.bucket)].segments[item.segment];
-  const float* x = sums.const_data_ptr<float>() + s.offset;
+  const auto b = static_cast<size_t>(item.bucket);
+  const Bucket part = slice_bucket(plan_.buckets[b], item.here);
+  const Segment& s = part.segments.front();
+  const float* x = sums.const_data_ptr<float>() + item.here.begin - observed_[b].begin;
   const auto n = static_cast<size_t>(choices());
   double* errors = tables.squared_errors.data() + row * n;
   double* bytes = tables.bytes.data() + row * n;
@@ -154,8 +163,7 @@ void LgrecoExchange::fill_item(const Item& item, const at::Tensor& sums, size_t 
     }
     bytes[n - 1] = static_cast<double>(8 * s.size);
   } else {
-    const Bucket alone{0, s.size, {{s.name, 0, s.size, s.rows, s.columns, s.decay}}};
-    const auto lost = codec_errors(*family_.codec, alone, parameters, x);
+    const auto lost = codec_errors(*family_.codec, part, parameters, x);
     const auto sizes = codec_bytes(*family_.codec, s.rows, s.columns, parameters, x);
     std::copy(lost[0].begin(), lost[0].end(), errors);
     std::copy(sizes.begin(), sizes.end(), bytes);
@@ -167,7 +175,7 @@ void LgrecoExchange::fill_item(const Item& item, const at::Tensor& sums, size_t 
 
 LgrecoExchange::Tables LgrecoExchange::averaged(const Tables& own) {
   Tables mean = own;
-  const auto average = [&](std::vector<double>& values) {
+  const auto add_up = [&](std::vector<double>& values) {
     const auto parts = group_.all_gather_bytes(std::as_bytes(std::span(values)), "L-GreCo tables");
     std::fill(values.begin(), values.end(), 0.0);
     for (const auto& part : parts) {
@@ -176,12 +184,21 @@ LgrecoExchange::Tables LgrecoExchange::averaged(const Tables& own) {
         fail(ExitCode::disagree, "L-GreCo: a rank's tables have {} bytes, this one's {}",
              part.size(), values.size() * sizeof(double));
       std::memcpy(theirs.data(), part.data(), part.size());
-      for (size_t i = 0; i < values.size(); ++i)
-        values[i] += theirs[i] / static_cast<double>(parts.size());
+      for (size_t i = 0; i < values.size(); ++i) values[i] += theirs[i];
     }
   };
-  average(mean.squared_errors);
-  average(mean.bytes);
+  add_up(mean.squared_errors);
+  add_up(mean.bytes);
+  add_up(mean.elements);
+  const auto n = static_cast<size_t>(choices());
+  for (size_t i = 0; i < items_.size(); ++i) {
+    // Every rank, or every node, has compressed the matrix once.
+    const double times = mean.elements[i] / static_cast<double>(segment_of(items_[i]).size);
+    for (size_t c = 0; c < n; ++c) {
+      mean.squared_errors[i * n + c] /= times;
+      mean.bytes[i * n + c] /= times;
+    }
+  }
   return mean;
 }
 
@@ -214,10 +231,9 @@ void LgrecoExchange::decide() {
                           .parameters = {}};
   for (size_t i = 0; i < items_.size(); ++i) {
     if (result.switches) items_[i].choice = result.choice[i];
-    const Item& item = items_[i];
     decision.parameters.emplace_back(
-        plan_.buckets[static_cast<size_t>(item.bucket)].segments[item.segment].name,
-        segments[i].choices[static_cast<size_t>(item.choice)].parameter);
+        segment_of(items_[i]).name,
+        segments[i].choices[static_cast<size_t>(items_[i].choice)].parameter);
   }
   if (result.switches) apply();
   decisions_.push_back(std::move(decision));

@@ -6,13 +6,16 @@
 //   until step k P + D       a thread of its own makes the tables: what each choice of each segment
 //                            would lose, and its bytes
 //   at step k P + D          ranks average their tables (squared errors), all solve the same
-//   problem
-//                            and switch together
+//                            problem and switch together
 //
 // Tables are averaged, not gradients: a few kilobytes instead of the model. The solution is the
 // same on all ranks because its input is. Residuals and warm factors survive a change.
 //
-// Vectors travel whole under every choice. Memory: one fp32 copy of the buckets. Collective calls
+// Where ranks compress slices for their nodes (comm/hierarchical_exchange.h), each makes the tables
+// of its slices: the squared errors and the bytes of a matrix are the sums over its parts.
+//
+// Vectors travel whole under every choice. Memory: one fp32 copy of what this rank compresses.
+// Collective calls
 // happen in commit(), at the same steps on all ranks; a checkpoint holds the sums, so that a
 // resumed run decides as the uninterrupted one.
 #pragma once
@@ -100,10 +103,12 @@ class LgrecoExchange final : public Exchange {
     int64_t bucket = 0;
     size_t segment = 0;  // of the bucket
     int64_t choice = 0;  // in use
+    Range here;          // the part of the bucket that this rank compresses of it; may be empty
   };
   struct Tables {
     std::vector<double> squared_errors;  // [items, choices]
     std::vector<double> bytes;           // [items, choices]
+    std::vector<double> elements;        // [items]: of which this rank knows
   };
 
   int64_t choices() const {
@@ -115,6 +120,9 @@ class LgrecoExchange final : public Exchange {
   void begin_tables();
   Tables make_tables(const std::vector<at::Tensor>& sums) const;
   void fill_item(const Item& item, const at::Tensor& sums, size_t row, Tables& tables) const;
+  const Segment& segment_of(const Item& item) const {
+    return plan_.buckets[static_cast<size_t>(item.bucket)].segments[item.segment];
+  }
   void decide();
   Tables averaged(const Tables& own);
   void apply();
@@ -126,7 +134,8 @@ class LgrecoExchange final : public Exchange {
   BucketPlan plan_;
   std::vector<Item> items_;
   int64_t steps_ = 0;  // committed exchanges
-  Residual sums_;      // current(): the sums so far; shadow(): with the step under way
+  std::vector<Range> observed_;
+  Residual sums_;  // of observed_. current(): the sums so far; shadow(): with the step under way
   std::future<Tables> tables_;
   std::vector<LgrecoDecision> decisions_;
   size_t taken_ = 0;  // decisions that take_decisions() has handed out

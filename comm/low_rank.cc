@@ -2,22 +2,16 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "base/checksum.h"
+#include "base/error.h"
 #include "comm/kernels/low_rank.h"
+#include "comm/shared_random.h"
 
 namespace terse {
 namespace {
-
-// splitmix64: a bijection that scatters its input.
-uint64_t scatter(uint64_t x) {
-  x += 0x9e3779b97f4a7c15u;
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
 
 // Takes out of `row` what lies along the rows before it; its norm afterwards.
 double project_out(float* pt, int64_t row, int64_t n) {
@@ -35,11 +29,14 @@ void normalise(float* x, int64_t n, double norm) {
 
 }  // namespace
 
-void uniform_numbers(uint64_t seed, int64_t n, float* out) {
-  for (int64_t i = 0; i < n; ++i) {
-    const auto bits = static_cast<int32_t>(scatter(seed + static_cast<uint64_t>(i)) >> 40);
-    out[i] = static_cast<float>(2 * bits + 1 - (1 << 24)) * 0x1p-24f;
-  }
+void resize_factor(std::span<const float> from, int64_t columns, uint64_t seed,
+                   std::span<float> to) {
+  const size_t kept = std::min(from.size(), to.size());
+  TERSE_CHECK(columns > 0 && static_cast<int64_t>(to.size()) % columns == 0 &&
+                  static_cast<int64_t>(from.size()) % columns == 0,
+              "{} and {} elements in {} columns", from.size(), to.size(), columns);
+  std::copy_n(from.begin(), kept, to.begin());
+  for (size_t k = kept; k < to.size(); ++k) to[k] = shared_uniform(seed, k);
 }
 
 uint64_t seed_of(const std::string& name, int64_t a, int64_t b) {
@@ -55,7 +52,8 @@ void orthonormalise(float* pt, int64_t rank, int64_t rows, uint64_t seed) {
     double before = std::sqrt(TERSE_DISPATCH(dot(x, x, rows)));
     double norm = before > 0 ? project_out(pt, r, rows) : 0;
     for (uint64_t draw = 0; !(norm > kLost * before) && draw < 4; ++draw) {
-      uniform_numbers(seed + static_cast<uint64_t>(r) * 1000003u + (draw << 32), rows, x);
+      resize_factor({}, rows, seed + static_cast<uint64_t>(r) * 1000003u + (draw << 32),
+                    {x, static_cast<size_t>(rows)});
       before = std::sqrt(TERSE_DISPATCH(dot(x, x, rows)));
       norm = project_out(pt, r, rows);
     }

@@ -2,12 +2,16 @@
 // on every rank. Factors are stored transposed: P^T [rank, rows], Q^T [rank, columns], row-major.
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 
 namespace terse {
 
-// Uniform in (-1, 1), exact, so the same on every machine: out[k] depends on (seed, k) alone.
-void uniform_numbers(uint64_t seed, int64_t n, float* out);
+// A warm factor across a change of rank: the rows that both have are kept (orthonormalised in
+// order, they approach the singular directions, largest first), others are drawn: element k of `to`
+// is shared_uniform(seed, k). `from` [old rank, columns] may be empty, to draw all.
+void resize_factor(std::span<const float> from, int64_t columns, uint64_t seed,
+                   std::span<float> to);
 // A seed from a name and two numbers, the same everywhere.
 uint64_t seed_of(const std::string& name, int64_t a, int64_t b);
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "base/tensor_view.h"
@@ -19,6 +20,9 @@ struct LowRankExchange::Matrix {
   int64_t p = 0, q = 0;
   at::Tensor warm;  // Q^T [rank, columns], committed
 
+  std::span<float> factor() const {
+    return {warm.mutable_data_ptr<float>(), static_cast<size_t>(warm.numel())};
+  }
   at::Tensor of(const at::Tensor& flat) const {
     return flat.narrow(0, segment.offset, segment.size).view({segment.rows, segment.columns});
   }
@@ -34,6 +38,23 @@ struct LowRankExchange::Matrix {
     return flat.narrow(0, q, rank * segment.columns).view({rank, segment.columns});
   }
 };
+
+namespace {
+
+std::string factor_key(const Segment& segment) {
+  return "exchange/factor/" + segment.name;
+}
+
+// Saved for all ranks, or by those that had the matrix.
+std::optional<TensorView> saved_factor(const StateReader& state, const Segment& segment) {
+  auto saved = state.tensor(Scope::shared, factor_key(segment), 0);
+  if (!saved) saved = state.tensor(Scope::own, factor_key(segment));
+  for (int64_t rank = 0; !saved && rank < state.saved_ranks(); ++rank)
+    saved = state.tensor(Scope::own, factor_key(segment), rank);
+  return saved;
+}
+
+}  // namespace
 
 struct LowRankExchange::Slot {
   struct Whole {
@@ -107,13 +128,10 @@ void LowRankExchange::plan_slot(Slot& slot, std::span<const double> parameters) 
       continue;
     }
     Matrix matrix{segment, rank, p, q, at::empty({rank, segment.columns}, at::kFloat)};
-    uniform_numbers(seed_of(segment.name, slot.step, rank), matrix.warm.numel(),
-                    matrix.warm.mutable_data_ptr<float>());
+    std::span<const float> known;
     for (const Matrix& before : old)
-      if (before.segment.name == segment.name) {
-        const int64_t kept = std::min(before.rank, rank);
-        matrix.warm.narrow(0, 0, kept).copy_(before.warm.narrow(0, 0, kept));
-      }
+      if (before.segment.name == segment.name) known = before.factor();
+    resize_factor(known, segment.columns, seed_of(segment.name, slot.step, rank), matrix.factor());
     matrix.orthonormalise_warm(slot.step);
     slot.matrices.push_back(std::move(matrix));
     p += rank * segment.rows;
@@ -250,7 +268,7 @@ void LowRankExchange::save(StateWriter& state) const {
   control_.save(state);
   for (const auto& s : slots_) {
     for (const Matrix& a : s->matrices)
-      state.tensor(Scope::shared, "exchange/factor/" + a.segment.name,
+      state.tensor(options_.own_matrices ? Scope::own : Scope::shared, factor_key(a.segment),
                    {DType::f32,
                     {a.rank, a.segment.columns},
                     bytes_of(a.warm.const_data_ptr<float>(), a.warm.numel())});
@@ -262,7 +280,7 @@ void LowRankExchange::load(const StateReader& state) {
   control_.load(state, group_.size());
   for (const auto& s : slots_) {
     for (const Matrix& a : s->matrices) {
-      const auto saved = state.tensor(Scope::shared, "exchange/factor/" + a.segment.name, 0);
+      const auto saved = saved_factor(state, a.segment);
       if (!saved || saved->shape.size() != 2 || saved->shape[1] != a.segment.columns) continue;
       const auto values = saved->as<float>();
       std::memcpy(a.warm.mutable_data_ptr<float>(), values.data(),

@@ -31,6 +31,9 @@ namespace terse {
 struct PowerSgdOptions {
   int64_t rank = 4;
   FeedbackOptions feedback;
+  // The group is part of the run and others have other matrices (hierarchical): every rank saves
+  // the factors of its own. Otherwise rank 0 saves them for all.
+  bool own_matrices = false;
 };
 
 class LowRankExchange final : public Exchange {

@@ -21,15 +21,19 @@ namespace terse {
 //   lowrank        comm/low_rank_exchange.h
 //   lgreco         the family's exchange inside comm/lgreco_exchange.h
 //
-// `ranks_per_node` counts with options.hierarchy (comm/hierarchical_exchange.h).
+// options.hierarchy: any of them between the nodes of `ranks_per_node` ranks each, dense inside
+// (comm/hierarchical_exchange.h); with 1, or all ranks on one node, it changes nothing. "Ranks"
+// above are then nodes.
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
                                         at::Device device = at::kCPU, int64_t ranks_per_node = 1);
 
 // The exchange of dense phases: options.codec itself if it is dense, else options.dense.
 std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
-                                              at::Device device = at::kCPU);
+                                              at::Device device = at::kCPU,
+                                              int64_t ranks_per_node = 1);
 
-// The density of topk from which on it sends more bytes than a dense fp32 average would.
-double sparse_break_even(const ExchangeOptions& options, int64_t ranks);
+// The density of topk from which on it sends more bytes (between nodes, with options.hierarchy)
+// than a dense fp32 average would.
+double sparse_break_even(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per_node = 1);
 
 }  // namespace terse

@@ -149,11 +149,11 @@ void Reducer::Impl::run(ReducerItem item) {
     squares[b] = sum_of_squares(buffers[item.bucket].gradient);
     if (!local()) optimizer->message(context, item.bucket, m);
     if (e != nullptr) e->start(item.bucket, m);
-    if (e != nullptr && coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
   } else if (item.round < rounds) {
     e->advance(item.bucket, item.round);
   } else {
     e->finish(item.bucket, m);
+    if (coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
   }
   if (item.round == rounds && !local()) answer_squares[b] = sum_of_squares(m);
 }

@@ -48,6 +48,7 @@ class TwoStageExchange final : public Exchange {
   void finish(int64_t bucket, at::Tensor answer) override;
   void set_live(int64_t bucket, const at::Tensor& words) override;
 
+  bool selects() const override { return codec_->id() == CodecId::topk; }
   std::span<const int64_t> selected(int64_t bucket) const override;
   int64_t wire_bytes(int64_t bucket) const override;
   int64_t encodes() const override { return encodes_; }

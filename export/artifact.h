@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/tensor_view.h"
+#include "base/token_piece.h"
 #include "export/byte_source.h"
 #include "export/safetensors.h"
 #include "qat/codes.h"
@@ -34,23 +35,6 @@ struct LlamaShape {
   double norm_eps = 1e-5;
   int64_t head_size() const { return width / heads; }
   bool operator==(const LlamaShape&) const = default;
-};
-
-// llama.cpp's numbering.
-enum class PieceType : int32_t {
-  normal = 1,
-  unknown = 2,
-  control = 3,
-  user = 4,
-  unused = 5,
-  byte = 6
-};
-
-struct TokenPiece {
-  std::string text;  // as sentencepiece has it (spaces are U+2581); bytes as "<0x0A>"
-  float score = 0.0f;
-  PieceType type = PieceType::normal;
-  bool operator==(const TokenPiece&) const = default;
 };
 
 // A sentencepiece BPE model. Without pieces the file gets no tokenizer (ids in, ids out).

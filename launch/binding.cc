@@ -144,7 +144,7 @@ Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
   return binding;
 }
 
-Binding apply_binding(const World& world, const BindingOptions& options) {
+Binding intended_binding(const World& world, const BindingOptions& options) {
   if (options.threads && *options.threads < 1) {
     fail(ExitCode::usage, "threads = {}: at least 1", *options.threads);
   }
@@ -152,21 +152,27 @@ Binding apply_binding(const World& world, const BindingOptions& options) {
   if (!resolved.threads) resolved.threads = environment_threads();
   resolved.bound_by_mpirun |= std::getenv(kBoundByMpirun) != nullptr;
   const Topology topology = load_topology();
-  const auto allowed = numbers_of(hwloc_topology_get_allowed_cpuset(topology.get()));
   const auto mask = current_mask();
   if (options.bind == Bind::none) {
     World alone = world;
     alone.local_rank = 0;
     alone.local_size = 1;
-    resolved.bind = Bind::none;
-    Binding binding = plan_binding(topology.get(), mask, mask, alone, resolved);
-    at::set_num_threads(binding.threads);
-    omp_set_num_threads(binding.threads);
-    return binding;
+    return plan_binding(topology.get(), mask, mask, alone, resolved);
   }
-  Binding binding = plan_binding(topology.get(), mask, allowed, world, resolved);
-  binding.bound = set_mask(binding.cpus);
-  if (!binding.bound) binding.text += ", not bound: the system refused";
+  const auto allowed = numbers_of(hwloc_topology_get_allowed_cpuset(topology.get()));
+  return plan_binding(topology.get(), mask, allowed, world, resolved);
+}
+
+int allowed_cpus() {
+  return hwloc_bitmap_weight(hwloc_topology_get_allowed_cpuset(load_topology().get()));
+}
+
+Binding apply_binding(const World& world, const BindingOptions& options) {
+  Binding binding = intended_binding(world, options);
+  if (options.bind == Bind::automatic) {
+    binding.bound = set_mask(binding.cpus);
+    if (!binding.bound) binding.text += ", not bound: the system refused";
+  }
   at::set_num_threads(binding.threads);
   omp_set_num_threads(binding.threads);
   return binding;

@@ -47,6 +47,11 @@ Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
                      const std::vector<int>& allowed, const World& world,
                      const BindingOptions& options);
 
+// What apply_binding() would do to this process; changes nothing. Error(usage) if threads < 1, or
+// hwloc cannot read the machine.
+Binding intended_binding(const World& world, const BindingOptions& options = {});
+int allowed_cpus();  // hardware threads that the cgroup allows; the same Error
+
 // Binds all threads that this process starts from now on, and sets OpenMP's and ATen's number of
 // threads. Call from the main thread after join(), before any parallel work. OMP_NUM_THREADS, when
 // set and `options.threads` is not, gives the threads; kBoundByMpirun sets

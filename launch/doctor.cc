@@ -1,9 +1,7 @@
 #include "launch/doctor.h"
 
-#include <hwloc.h>
 #define OMPI_SKIP_MPICXX 1  // the C++ bindings of old need a library of their own
 #include <mpi.h>
-#include <sched.h>
 #include <sys/utsname.h>
 #include <torch/version.h>
 
@@ -15,6 +13,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/first_line.h"
 #include "base/isa.h"
 #include "launch/rendezvous.h"
 
@@ -47,10 +46,6 @@ std::vector<std::string> find_gpus() {
   return gpus;
 }
 
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
 std::string mpi_version() {
   char text[MPI_MAX_LIBRARY_VERSION_STRING] = {};
   int length = 0;
@@ -70,29 +65,6 @@ int64_t cgroup_used() {
   int64_t used = 0;
   file >> used;
   return used;
-}
-
-Binding intended_binding(const World& world, bool bound_by_mpirun, int& allowed_count) {
-  hwloc_topology_t raw = nullptr;
-  Binding binding;
-  if (hwloc_topology_init(&raw) != 0) return binding;
-  const std::unique_ptr<hwloc_topology, decltype(&hwloc_topology_destroy)> topology(
-      raw, &hwloc_topology_destroy);
-  if (hwloc_topology_load(raw) != 0) return binding;
-  std::vector<int> allowed;
-  const auto set = hwloc_topology_get_allowed_cpuset(raw);
-  for (int i = hwloc_bitmap_first(set); i >= 0; i = hwloc_bitmap_next(set, i)) allowed.push_back(i);
-  allowed_count = static_cast<int>(allowed.size());
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  std::vector<int> own;
-  if (::sched_getaffinity(0, sizeof mask, &mask) == 0) {
-    std::copy_if(allowed.begin(), allowed.end(), std::back_inserter(own),
-                 [&](int cpu) { return CPU_ISSET(cpu, &mask) != 0; });
-  }
-  BindingOptions options;
-  options.bound_by_mpirun = bound_by_mpirun;
-  return plan_binding(raw, own, allowed, world, options);
 }
 
 std::string gib(int64_t bytes) {
@@ -118,7 +90,8 @@ nlohmann::json world_json(const World& w) {
 
 }  // namespace
 
-DoctorReport examine(const Environment& environment, const WorldFlags& flags) {
+DoctorReport examine(const Environment& environment, const WorldFlags& flags,
+                     BindingOptions binding) {
   DoctorReport report;
   try {
     report.world = resolve_world(environment, flags);
@@ -129,8 +102,13 @@ DoctorReport examine(const Environment& environment, const WorldFlags& flags) {
   if (::uname(&system) == 0) report.kernel = fmt::format("{} {}", system.sysname, system.release);
   report.host = host_name();
   report.processor = value_in("/proc/cpuinfo", "model name");
-  report.binding =
-      intended_binding(report.world, environment.contains(kBoundByMpirun), report.allowed_cpus);
+  binding.bound_by_mpirun = environment.contains(kBoundByMpirun);
+  try {
+    report.allowed_cpus = allowed_cpus();
+    report.binding = intended_binding(report.world, binding);
+  } catch (const Error& e) {
+    report.binding.text = e.what();
+  }
   report.isa = isa_name(isa());
   report.torch = TORCH_VERSION;
   report.mpi = mpi_version();

@@ -28,7 +28,9 @@ struct DoctorReport {
   int64_t available_bytes = 0;    // now, and within the cgroup's limit
 };
 
-DoctorReport examine(const Environment& environment, const WorldFlags& flags = {});
+// `binding`: what the command line asks for.
+DoctorReport examine(const Environment& environment, const WorldFlags& flags = {},
+                     BindingOptions binding = {});
 std::string render_text(const DoctorReport& report);
 std::string render_json(const DoctorReport& report);  // one object, two spaces of indentation
 

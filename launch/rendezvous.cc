@@ -21,6 +21,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/first_line.h"
 #include "launch/mpi_runtime.h"
 
 C10_DECLARE_int(caffe2_log_level);
@@ -36,10 +37,6 @@ using StorePtr = c10::intrusive_ptr<c10d::Store>;
 
 double seconds(std::chrono::milliseconds t) {
   return std::chrono::duration<double>(t).count();
-}
-
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
 }
 
 // The first address of this machine that others can reach.

@@ -19,7 +19,8 @@ struct ReducerRun {
   int64_t ranks_per_node = 1;
 };
 
-// Collective. Errors: those of make_optimizer, make_exchange and Reducer.
+// Collective. Errors: those of make_optimizer, make_exchange and Reducer; Error(usage) with the
+// first of pairing_problems() (optim/pairing.h).
 Reducer make_reducer(const Group& group, std::vector<Parameter> parameters,
                      const OptimOptions& optim, const ExchangeOptions& exchange,
                      const ReducerRun& run, const ReducerOptions& options);

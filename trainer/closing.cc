@@ -20,8 +20,7 @@ namespace {
 
 TokenizerData tokenizer_data(const Tokenizer& tokenizer) {
   TokenizerData data;
-  for (const Tokenizer::Piece& piece : tokenizer.pieces())
-    data.pieces.push_back({piece.text, piece.score, static_cast<PieceType>(piece.type)});
+  data.pieces = tokenizer.pieces();
   data.bos = tokenizer.bos();
   data.eos = tokenizer.eos();
   data.unk = tokenizer.unknown();

@@ -5,7 +5,7 @@
 
 #include "base/error.h"
 #include "comm/allocation/error_tables.h"
-#include "comm/allocation/shared_random.h"
+#include "comm/shared_random.h"
 
 namespace terse {
 namespace {
@@ -38,7 +38,7 @@ std::vector<double> squared_singular_values(const View& x, double norm, int64_t 
   };
   Matrix q(std::min(x.rows(), x.cols()), width);
   for (Eigen::Index i = 0; i < q.size(); ++i)
-    q.data()[i] = shared_normal(options.seed, static_cast<uint64_t>(i));
+    q.data()[i] = shared_uniform(options.seed, static_cast<uint64_t>(i));
   orthonormalize(q);
   for (int64_t i = 0; i < options.iterations; ++i) {
     q = times(tall, times(!tall, q));

@@ -52,9 +52,11 @@ Bucket slice_bucket(const Bucket& bucket, Range range) {
     Segment cut = segment;
     cut.offset = begin - range.begin;
     cut.size = end - begin;
-    cut.rows = 1;  // a cut has no shape of its own
-    cut.columns = cut.size;
-    cut.part_of_matrix = segment.matrix();
+    if (cut.size < segment.size) {  // a cut has no shape of its own
+      cut.rows = 1;
+      cut.columns = cut.size;
+      cut.part_of_matrix = segment.matrix();
+    }
     cut.begin = segment.begin + begin - segment.offset;
     slice.segments.push_back(std::move(cut));
   }

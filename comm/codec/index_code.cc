@@ -24,6 +24,20 @@ void for_gaps(std::span<const int64_t> indices, Range range, Visit visit) {
   }
 }
 
+void write_bitmap(int64_t bytes, std::span<const int64_t> indices, int64_t begin, std::byte* out) {
+  uint64_t word = 0;
+  int64_t at = 0;  // bytes written
+  const auto write_up_to = [&](int64_t end) {
+    for (; at < end; at += 8, word = 0)
+      std::memcpy(out + at, &word, static_cast<size_t>(std::min<int64_t>(8, bytes - at)));
+  };
+  for (const int64_t index : indices) {
+    write_up_to((index - begin) / 64 * 8);
+    word |= uint64_t{1} << ((index - begin) % 64);
+  }
+  write_up_to(bytes);
+}
+
 int64_t read_gaps(std::span<const std::byte> in, int64_t count, int64_t size, uint32_t base,
                   uint32_t* out) {
   size_t at = 0;
@@ -66,20 +80,16 @@ int64_t read_bitmap(std::span<const std::byte> in, int64_t count, int64_t size, 
 }  // namespace
 
 IndexCode choose_index_code(std::span<const int64_t> indices, Range range) {
+  const int64_t bitmap = bitmap_bytes(range.size());
+  if (bitmap < std::ssize(indices)) return {true, bitmap};  // a gap is a byte at least
   int64_t gaps = 0;
   for_gaps(indices, range, [&](uint32_t gap) { gaps += gap_bytes(gap); });
-  const int64_t bitmap = bitmap_bytes(range.size());
   return bitmap < gaps ? IndexCode{true, bitmap} : IndexCode{false, gaps};
 }
 
 void write_indices(const IndexCode& code, std::span<const int64_t> indices, Range range,
                    std::byte* out) {
-  if (code.bitmap) {
-    std::fill_n(out, code.bytes, std::byte{0});
-    for (const int64_t index : indices)
-      out[(index - range.begin) / 8] |= std::byte{1} << ((index - range.begin) % 8);
-    return;
-  }
+  if (code.bitmap) return write_bitmap(code.bytes, indices, range.begin, out);
   for_gaps(indices, range, [&](uint32_t gap) {
     for (; gap >= 0x80; gap >>= 7) *out++ = static_cast<std::byte>((gap & 0x7f) | 0x80);
     *out++ = static_cast<std::byte>(gap);

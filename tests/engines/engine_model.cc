@@ -25,8 +25,7 @@ constexpr int kVocab = 600;
 TokenizerData train(const std::string& text) {
   const Tokenizer tokenizer = Tokenizer::train({read_text(text)}, kVocab);
   TokenizerData data;
-  for (const Tokenizer::Piece& piece : tokenizer.pieces())
-    data.pieces.push_back({piece.text, piece.score, static_cast<PieceType>(piece.type)});
+  data.pieces = tokenizer.pieces();
   data.bos = tokenizer.bos();
   data.eos = tokenizer.eos();
   data.unk = tokenizer.unknown();

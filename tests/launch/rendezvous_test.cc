@@ -2,11 +2,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/error.h"
+#include "launch/binding.h"
 #include "launch/doctor.h"
 #include "tests/support/processes.h"
 
@@ -118,6 +120,25 @@ TEST(Doctor, ReportsTheLaunchAsJson) {
   EXPECT_THAT(json["torch"].get<std::string>(), HasSubstr("2."));
   EXPECT_THAT(json["mpi"].get<std::string>(), HasSubstr("MPI"));
   EXPECT_FALSE(json.contains("world_error"));
+}
+
+// The second of two ranks on a machine gets its share, or with --bind none the launcher's mask.
+TEST(Doctor, ReportsTheBindingThatWasAskedFor) {
+  const Environment environment = {{"RANK", "1"},        {"WORLD_SIZE", "2"},
+                                   {"LOCAL_RANK", "1"},  {"LOCAL_WORLD_SIZE", "2"},
+                                   {"MASTER_ADDR", "a"}, {"MASTER_PORT", "29500"}};
+  const World world = resolve_world(environment);
+  for (const Bind bind : {Bind::automatic, Bind::none}) {
+    const Binding wanted = intended_binding(world, {.bind = bind, .threads = 3});
+    const Binding got = examine(environment, {}, {.bind = bind, .threads = 3}).binding;
+    EXPECT_EQ(got.text, wanted.text);
+    EXPECT_EQ(got.cpus, wanted.cpus);
+    EXPECT_EQ(got.threads, 3);
+  }
+  cpu_set_t mask;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof mask, &mask), 0);
+  const Binding all = examine(environment, {}, {.bind = Bind::none}).binding;
+  EXPECT_EQ(static_cast<int>(all.cpus.size()), CPU_COUNT(&mask));
 }
 
 TEST(Doctor, ReportsAWrongLaunchInsteadOfFailing) {

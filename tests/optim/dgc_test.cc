@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/optim/sgd.h>
 
-#include "tests/optim/flat.h"
+#include "tests/optim/torch_oracle.h"
 
 namespace terse {
 namespace {
@@ -15,31 +15,12 @@ void equals_torch(bool nesterov) {
   at::manual_seed(1);
   Flat flat(kSegments,
             std::make_shared<Dgc>(SgdOptions{0.9, nesterov, 0.1}, DensitySchedule{}, false, 1));
-  std::vector<at::Tensor> decaying, others;
-  for (const Segment* s : flat.segments())
-    (s->decay ? decaying : others).push_back(flat.value(*s).clone().requires_grad_(true));
   const auto options = [&](double decay) {
     return torch::optim::SGDOptions(1e-2).momentum(0.9).nesterov(nesterov).weight_decay(decay);
   };
-  torch::optim::SGD oracle({{decaying, std::make_unique<torch::optim::SGDOptions>(options(0.1))},
-                            {others, std::make_unique<torch::optim::SGDOptions>(options(0))}},
-                           options(0));
-  for (int64_t step = 1; step <= 30; ++step) {
-    size_t d = 0, n = 0;
-    for (const Segment* s : flat.segments()) {
-      const at::Tensor g = at::randn({s->size});
-      flat.gradient(*s).copy_(g);
-      (s->decay ? decaying[d++] : others[n++]).mutable_grad() = g;
-    }
-    oracle.step();
-    flat.step(step, 1e-2);
-  }
-  size_t d = 0, n = 0;
   // mu (u + g) rounds once where torch rounds mu u + g and then mu times that: ulps of a velocity
   // near 3, times 0.01, thirty times.
-  for (const Segment* s : flat.segments())
-    EXPECT_TRUE(at::allclose(flat.value(*s), s->decay ? decaying[d++] : others[n++], 1e-5, 1e-6))
-        << s->name;
+  expect_equals_torch<torch::optim::SGD>(flat, options, 1.0, 1e-5, 1e-6);
 }
 
 TEST(Sgd, EqualsTorch) {

@@ -12,8 +12,8 @@
 
 #include "base/checksum.h"
 #include "base/state.h"
-#include "comm/make_exchange.h"
 #include "comm/reducer.h"
+#include "optim/make_reducer.h"
 #include "optim/options.h"
 
 namespace terse {
@@ -44,7 +44,7 @@ class StateHash final : public StateWriter {
 class Training {
  public:
   Training(Group group, const OptimOptions& optim, const ExchangeOptions& exchange,
-           ReducerOptions reducer, at::Device device = at::kCPU)
+           ReducerOptions reducer, at::Device device = at::kCPU, int64_t ranks_per_node = 1)
       : group_(group), device_(device) {
     at::manual_seed(7);
     embed_ = parameter("embed", {64, 32}, false);
@@ -52,15 +52,9 @@ class Training {
     b1_ = parameter("b1", {48}, false);
     w2_ = parameter("w2", {1, 48}, true);
     reducer.bucket_bytes = 2048 * 4;
-    reducer_ = std::make_unique<Reducer>(
-        group, parameters_,
-        make_optimizer(optim, 1000,
-                       {.lossy = exchange.compressed(),
-                        .ranks = group.size(),
-                        .density = exchange.density,
-                        .sparse_below = sparse_break_even(exchange, group.size())}),
-        make_dense_exchange(group, exchange, device),
-        exchange.compressed() ? make_exchange(group, exchange, device) : nullptr, reducer);
+    reducer_.reset(new Reducer(make_reducer(
+        group, parameters_, optim, exchange,
+        {.steps = 1000, .device = device, .ranks_per_node = ranks_per_node}, reducer)));
   }
 
   // `poison`: this rank's gradient becomes NaN. `after_backward`: gradients are final then.

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <fstream>
+#include <functional>
 
 #include "base/error.h"
 #include "launch/rendezvous.h"
@@ -90,19 +91,55 @@ void poisoned_run(const Group& group) {
   run.reducer().check_replicas();
 }
 
-// The state after `steps` more steps, from a copy made now.
+using Make = std::function<Training()>;
+
+// The state after 12 more steps, from a copy made after `stop`.
+void expect_resumes(const Group& group, const Make& make, int stop, const std::string& what) {
+  Training whole = make();
+  for (int i = 0; i < stop; ++i) whole.step();
+  MemoryState state(group.size());
+  whole.save(state);
+  Training resumed = make();
+  resumed.load(state);
+  expect(whole.hash() == resumed.hash(),
+         fmt::format("{}: loading at {} lost something", what, stop));
+  for (int i = 0; i < 12; ++i) whole.step(), resumed.step();
+  expect(at::equal(whole.weights(), resumed.weights()), fmt::format("{}: weights, {}", what, stop));
+  expect(whole.hash() == resumed.hash(), fmt::format("{}: state, {}", what, stop));
+}
+
 void resumed_run(const Group& group) {
-  for (const int stop : {3, 8, 9, 30}) {
-    Training whole(group, onebit(8), coded(), {});
-    for (int i = 0; i < stop; ++i) whole.step();
-    MemoryState state(group.size());
-    whole.save(state);
-    Training resumed(group, onebit(8), coded(), {});
-    resumed.load(state);
-    expect(whole.hash() == resumed.hash(), fmt::format("loading at step {} lost something", stop));
-    for (int i = 0; i < 12; ++i) whole.step(), resumed.step();
-    expect(at::equal(whole.weights(), resumed.weights()), fmt::format("weights, {}", stop));
-    expect(whole.hash() == resumed.hash(), fmt::format("state, {}", stop));
+  for (const int stop : {3, 8, 9, 30})
+    expect_resumes(
+        group, [&] { return Training(group, onebit(8), coded(), {}); }, stop, "1-bit");
+}
+
+// Two nodes of two ranks: replicas stay equal, a NaN leaves no trace, and a run resumes.
+void nodes_run(const Group& group) {
+  if (group.size() != 4) return;
+  OptimOptions dgc, adamw;
+  dgc.name = "dgc";
+  using E = ExchangeOptions;
+  const std::vector<std::pair<OptimOptions, ExchangeOptions>> settings = {
+      {dgc, E{.codec = "topk", .density = 0.02, .hierarchy = true}},
+      {adamw, E{.codec = "lowrank", .rank = 2, .hierarchy = true}},
+      {adamw,
+       E{.codec = "lgreco", .density = 0.02, .family = "topk", .every = 15, .hierarchy = true}},
+      {adamw, E{.codec = "bf16", .hierarchy = true}}};
+  for (const auto& [optim, exchange] : settings) {
+    const std::string what = fmt::format("{} {} in 2 nodes", optim.name, exchange.codec);
+    const Make make = [&] { return Training(group, optim, exchange, {}, at::kCPU, 2); };
+    expect_resumes(group, make, 6, what);
+    Training run = make();
+    for (int i = 0; i < 6; ++i) {
+      const at::Tensor before = run.weights();
+      const StepResult r = run.step(i == 3 && group.rank() == 1);
+      expect(r.committed == (i != 3), what + ": the wrong step was skipped");
+      expect(r.committed || at::equal(before, run.weights()), what + ": a skipped step moved");
+    }
+    run.reducer().check_replicas();
+    expect(run.weights().isfinite().all().item<bool>(), what + ": NaN stayed");
+    expect((run.reducer().encodes() > 0) == exchange.compressed(), what + ": encodes");
   }
 }
 
@@ -136,6 +173,7 @@ int run(const std::string& file) {
     compressed_run(group);
     poisoned_run(group);
     resumed_run(group);
+    nodes_run(group);
     diverging_replicas(group);
     dgc_runs(group);
     zero_one_runs(group);

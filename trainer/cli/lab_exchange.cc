@@ -14,6 +14,7 @@ int lab_exchange_verb(const CommonArguments& common, const LabArguments& argumen
   read_sets(with_set("codec", arguments.name, arguments.sets),
             std::pair("exchange", &options.exchange));
   Connection connection = connect_lab(common);
+  options.ranks_per_node = connection.world.local_size;
   lab_exchange(options, connection.group);
   if (connection.leader()) print_written(common, options.out);
   return 0;

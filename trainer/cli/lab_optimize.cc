@@ -14,6 +14,7 @@ int lab_optimize_verb(const CommonArguments& common, const LabArguments& argumen
   read_sets(with_set("name", arguments.name, arguments.sets), std::pair("optim", &options.optim),
             std::pair("exchange", &options.exchange), std::pair("train", &options.train));
   Connection connection = connect_lab(common);
+  options.ranks_per_node = connection.world.local_size;
   lab_optimize(options, connection.group);
   if (connection.leader()) print_written(common, options.out);
   return 0;

@@ -97,9 +97,9 @@ const std::string& Tokenizer::model() const {
   return impl_->model;
 }
 
-std::vector<Tokenizer::Piece> Tokenizer::pieces() const {
+std::vector<TokenPiece> Tokenizer::pieces() const {
   const auto& processor = impl_->processor;
-  std::vector<Piece> result;
+  std::vector<TokenPiece> result;
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     const PieceType type = processor.IsUnknown(id)   ? PieceType::unknown
                            : processor.IsControl(id) ? PieceType::control

@@ -15,25 +15,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/token_piece.h"
+
 namespace terse {
 
 class Tokenizer {
  public:
-  // The values of sentencepiece's model file, and of GGUF's token types.
-  enum class PieceType : int {
-    normal = 1,
-    unknown = 2,
-    control = 3,
-    user = 4,
-    unused = 5,
-    byte = 6
-  };
-  struct Piece {
-    std::string text;
-    float score = 0;
-    PieceType type = PieceType::normal;
-  };
-
   // Trains on `texts` (at most about 64 MiB of them, evenly spread). Takes about a second a
   // megabyte. Errors: Error(usage) when the text cannot fill `vocab` pieces, saying how many it
   // can.
@@ -52,7 +39,7 @@ class Tokenizer {
   int32_t eos() const;
   // The model file's bytes, to be written as tokenizer.model.
   const std::string& model() const;
-  std::vector<Piece> pieces() const;
+  std::vector<TokenPiece> pieces() const;
 
   // Neither begin nor end token is added. Long texts are cut at line ends and shared among the
   // threads; the ids are those of encoding the text in one piece. About 5 MB/s a thread.

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "export/formats.h"
+#include "optim/pairing.h"
 #include "optim/zero_one_schedule.h"
 #include "qat/plan.h"
 
@@ -46,36 +47,9 @@ void check_steps(const Recipe& recipe, Keys& keys) {
                                        dense_steps(recipe.optim, steps), steps));
 }
 
-// DGC masks the velocity of what a rank itself has sent, so it must be told what that was.
-void check_dgc(const Recipe& recipe, Keys& keys) {
-  const std::string& codec = recipe.exchange.codec;
-  if (recipe.optim.name == "dgc" && codec != "topk")
-    keys.problem("codec",
-                 fmt::format("[optim] name = \"dgc\" sends the largest of its velocity and "
-                             "needs codec = \"topk\", not \"{}\"",
-                             codec));
-  if (recipe.optim.name == "dgc" && recipe.exchange.hierarchy)
-    keys.problem(
-        "hierarchy",
-        "does not go with [optim] name = \"dgc\": a node sends what no single rank chose; use "
-        "name = \"adamw\", which compresses with error feedback");
-  if (recipe.optim.name == "dgc" && recipe.exchange.feedback != "classic")
-    keys.problem("feedback", "[optim] name = \"dgc\" accumulates in the residual: classic only");
-  if (recipe.optim.name == "sgd" && recipe.exchange.compressed())
-    keys.problem("codec", fmt::format("[optim] name = \"sgd\" averages densely, so \"{}\" would "
-                                      "compress nothing; use name = \"dgc\" with codec = \"topk\"",
-                                      codec));
-}
-
-// A recipe that asks for compression and gets none is an error, not a silent fall-back.
-void check_compression(const Recipe& recipe, Keys& keys) {
-  check_dgc(recipe, keys);
-  const std::string& name = recipe.optim.name;
-  if ((name != "onebit_adam" && name != "zero_one_adam") || recipe.exchange.compressed()) return;
-  keys.problem("codec", fmt::format("[optim] name = \"{}\" compresses its momentum, but \"{}\" "
-                                    "does not; choose codec = \"onebit\", or [optim] name = "
-                                    "\"adamw\" for a dense run",
-                                    name, recipe.exchange.codec));
+void check_pairing(const Recipe& recipe, Keys& keys) {
+  for (const auto& [key, problem] : pairing_problems(recipe.optim, recipe.exchange))
+    keys.problem(key, problem);
 }
 
 // The tokenizer decides the model's vocabulary.
@@ -118,7 +92,7 @@ void check_format(const Recipe& recipe, Keys& keys) {
 void check_together(const Recipe& recipe, const KeysOf& keys) {
   check_batch(recipe, keys("train"));
   check_steps(recipe, keys("optim"));
-  check_compression(recipe, keys("exchange"));
+  check_pairing(recipe, keys("exchange"));
   check_vocabulary(recipe, keys("model"));
   check_layers(recipe, keys("qat"));
   check_format(recipe, keys("export"));

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include "base/isa.h"
 #include "comm/codec/codec.h"
@@ -153,6 +154,30 @@ inline Result run(const Codec& codec, const Bucket& bucket, int64_t parts,
   for (int64_t j = 0; j < bound->parts(); ++j) result.messages.push_back(messages.copy(j));
   result.decoded = decode(*bound, messages, tag, live);
   return result;
+}
+
+// decode_sum() of the second part of three ranks' messages is the sum of what each decodes to, in
+// order, times the factor.
+inline void expect_sums_in_order(BoundCodec& bound, int64_t size) {
+  std::vector<Messages> all;
+  std::vector<std::vector<float>> decoded;
+  std::vector<MessageTag> tags;
+  for (uint32_t rank = 0; rank < 3; ++rank) {
+    const auto x = values(size, 20 + rank);
+    tags.push_back({.bucket = 3, .sender = rank, .step = 1, .stage = 0});
+    all.emplace_back(bound);
+    bound.encode(tags.back(), {.message = x.data()}, all.back().rooms, all.back().used);
+    decoded.push_back(decode(bound, all.back(), tags.back()));
+  }
+  const Range part = bound.part(1);
+  std::vector<float> sum(static_cast<size_t>(part.size()));
+  const std::span<const std::byte> views[] = {all[0].view(1), all[1].view(1), all[2].view(1)};
+  bound.decode_sum(1, tags, views, 1.0f / 3.0f, nullptr, sum.data());
+  for (int64_t i = 0; i < part.size(); ++i) {
+    const auto at = static_cast<size_t>(part.begin + i);
+    const float expected = (decoded[0][at] + decoded[1][at] + decoded[2][at]) * (1.0f / 3.0f);
+    ASSERT_EQ(sum[static_cast<size_t>(i)], expected) << i;
+  }
 }
 
 // Bit patterns, so that NaNs and signed zeros compare.

@@ -147,26 +147,7 @@ TEST_P(EveryCodec, DeadCoordinatesTakeNoPart) {
 
 TEST_P(EveryCodec, SumsMessagesInOrder) {
   const Bucket bucket = make_bucket({5000, 300});
-  const auto bound = bind(bucket, 2);
-  std::vector<Messages> all;
-  std::vector<std::vector<float>> decoded;
-  std::vector<MessageTag> tags;
-  for (uint32_t rank = 0; rank < 3; ++rank) {
-    const auto x = values(bucket.size, 20 + rank);
-    tags.push_back({.bucket = 3, .sender = rank, .step = 1, .stage = 0});
-    all.emplace_back(*bound);
-    bound->encode(tags.back(), {.message = x.data()}, all.back().rooms, all.back().used);
-    decoded.push_back(decode(*bound, all.back(), tags.back()));
-  }
-  const Range part = bound->part(1);
-  std::vector<float> sum(static_cast<size_t>(part.size()));
-  const std::span<const std::byte> views[] = {all[0].view(1), all[1].view(1), all[2].view(1)};
-  bound->decode_sum(1, tags, views, 1.0f / 3.0f, nullptr, sum.data());
-  for (int64_t i = 0; i < part.size(); ++i) {
-    const auto at = static_cast<size_t>(part.begin + i);
-    const float expected = (decoded[0][at] + decoded[1][at] + decoded[2][at]) * (1.0f / 3.0f);
-    ASSERT_EQ(sum[static_cast<size_t>(i)], expected) << i;
-  }
+  expect_sums_in_order(*bind(bucket, 2), bucket.size);
 }
 
 }  // namespace

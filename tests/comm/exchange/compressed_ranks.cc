@@ -1,4 +1,5 @@
 // What every compressed exchange promises, for every codec, policy and number of ranks.
+#include <algorithm>
 #include <map>
 
 #include "base/error.h"
@@ -202,17 +203,18 @@ void check_settles(Group& group, const ExchangeOptions& options) {
   const int64_t n = plan.buckets[0].size;
   const at::Tensor in = message(n, group.rank(), 0), mean = mean_over_ranks(group, in);
   at::Tensor answer;
-  for (int call = 0; call < 400; ++call) {
+  for (int call = 0; call < 120; ++call) {
     answer = average(*exchange, 0, in);
     exchange->commit();
   }
   const double error = ((answer.to(at::kDouble) - mean).norm() / mean.norm()).item<double>();
-  // (1 - 0.05)^400 = 1e-9 for the worker's side; the owner's classic feedback leaves a little more.
+  // By a simulation in numpy: EF21 to rounding, EControl, which feeds back eta = 0.04 of its error
+  // a call, to 2e-4.
   expect(error < 1e-3, fmt::format("{}: settles {} off", label(options), error));
 }
 
 // Gradient descent on f = mean over ranks of (x a x / 2 - b x) with a, b different on each rank:
-// every rank's own gradient stays large at the optimum. Distance from it, relative, after 1500
+// every rank's own gradient stays large at the optimum. Distance from it, relative, after 700
 // steps from 0.
 double distance_on_quadratic(Group& group, const std::string& feedback) {
   constexpr int64_t kSide = 16, kSize = kSide * kSide;
@@ -227,14 +229,15 @@ double distance_on_quadratic(Group& group, const std::string& feedback) {
     b[i] = 10.0f * uniform(i, 50 + group.rank());
   }
   const at::Tensor optimum = mean_over_ranks(group, b) / mean_over_ranks(group, a);
-  for (int step = 0; step < 1500; ++step) {
+  for (int step = 0; step < 700; ++step) {
     x -= 0.5 * average(*exchange, 0, a * x - b);
     exchange->commit();
   }
   return ((x.to(at::kDouble) - optimum).norm() / optimum.norm()).item<double>();
 }
 
-// The classic policy ends further away than where it began (1); EControl arrives.
+// The classic policy stays further away than where it began (1): about 2.4 from step 100 on in a
+// simulation in numpy; EControl arrives (2e-4).
 void check_heterogeneous(Group& group) {
   const double classic = distance_on_quadratic(group, "classic");
   const double econtrol = distance_on_quadratic(group, "econtrol");
@@ -244,14 +247,18 @@ void check_heterogeneous(Group& group) {
 
 // Decides at the same steps for all ranks, loses nothing when it changes parameters, and a run that
 // resumes while gradients are summed (call 10), tables are made (17) or later (20) decides alike.
-void check_lgreco(Group& group, const std::string& family) {
-  const ExchangeOptions options{
-      .codec = "lgreco", .density = 0.05, .rank = 2, .family = family, .every = 15};
+void check_lgreco(Group& group, const std::string& family, int64_t ranks_per_node) {
+  const ExchangeOptions options{.codec = "lgreco",
+                                .density = 0.05,
+                                .rank = 2,
+                                .family = family,
+                                .every = 15,
+                                .hierarchy = ranks_per_node > 1};
   const BucketPlan plan = matrices();
   constexpr int kCalls = 24;
   std::map<int, MemoryState> saved;
   const auto run = [&](int first, bool save) {
-    auto exchange = make_exchange(group, options);
+    auto exchange = make_exchange(group, options, at::kCPU, ranks_per_node);
     exchange->attach(plan);
     if (first > 0) exchange->load(saved.at(first));
     std::vector<at::Tensor> sent, given;
@@ -293,6 +300,33 @@ void check_lgreco(Group& group, const std::string& family) {
   }
 }
 
+// What 2 nodes of 2 ranks have sent: the same on a node's ranks, and all that is in the answer.
+void check_selected(Group& group) {
+  const ExchangeOptions options{
+      .codec = "topk", .density = 0.05, .sparse = "gather", .hierarchy = true};
+  auto exchange = make_exchange(group, options, at::kCPU, 2);
+  const BucketPlan plan = matrices();
+  exchange->attach(plan);
+  const Bucket& bucket = plan.buckets[1];
+  at::Tensor answer = average(*exchange, 1, message(bucket.size, group.rank(), 0));
+  const auto selected = exchange->selected(1);
+  const std::vector<int64_t> mine(selected.begin(), selected.end());
+  expect(std::is_sorted(mine.begin(), mine.end()), "selected() is not ascending");
+  std::vector<std::vector<int64_t>> by_rank;
+  for (const auto& bytes : group.all_gather_bytes(std::as_bytes(std::span(mine)))) {
+    by_rank.emplace_back(bytes.size() / sizeof(int64_t));
+    std::memcpy(by_rank.back().data(), bytes.data(), bytes.size());
+  }
+  expect(by_rank[0] == by_rank[1] && by_rank[2] == by_rank[3], "a node's ranks disagree");
+  expect(by_rank[0] != by_rank[2], "both nodes chose the same");
+  at::Tensor sent = at::zeros({bucket.size}, at::kBool);
+  for (const auto& elements : by_rank)
+    for (const int64_t i : elements) sent[i] = true;
+  for (const Segment& s : bucket.segments)  // vectors and what is small go whole
+    if (!s.matrix() || s.size < 256) sent.narrow(0, s.offset, s.size).fill_(true);
+  expect(at::equal(answer != 0, sent), "selected() is not what was sent");
+}
+
 void check_promises(Group& group, const std::string& what, const Make& make, double tolerance) {
   check_ledger(group, what, make, tolerance);
   check_rollback(group, what, make);
@@ -318,22 +352,23 @@ void check_compressed(Group& group) {
   for (const std::string feedback : {"ef21", "econtrol"})
     for (const std::string sparse : {"gather", "scatter"}) {
       const ExchangeOptions options{
-          .codec = "topk", .density = 0.05, .sparse = sparse, .feedback = feedback};
+          .codec = "topk", .density = 0.2, .sparse = sparse, .feedback = feedback};
       check_settles(group, options);
       const Make make = [&] { return make_exchange(group, options); };
       check_rollback(group, label(options), make);
       check_resume(group, label(options), make);
     }
-  for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family);
+  for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family, 1);
   if (group.size() != 4) return;
   check_heterogeneous(group);
   for (ExchangeOptions options : all_options()) {
-    if (options.codec == "lowrank") continue;
     options.hierarchy = true;
-    check_promises(
-        group, label(options) + " in 2 nodes",
-        [&] { return make_exchange(group, options, at::kCPU, 2); }, 1e-5);
+    const Make make = [&] { return make_exchange(group, options, at::kCPU, 2); };
+    check_promises(group, label(options) + " in 2 nodes", make, 1e-5);
+    check_live(group, label(options) + " in 2 nodes", make);
   }
+  for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family, 2);
+  check_selected(group);
 }
 
 }  // namespace terse::testing

@@ -24,14 +24,14 @@ TEST(Tokenizer, HasLlamasSpecialIdsAndByteTokens) {
   EXPECT_EQ(t.eos(), 2);
   const auto pieces = t.pieces();
   ASSERT_EQ(pieces.size(), 400u);
-  EXPECT_EQ(pieces[0].type, Tokenizer::PieceType::unknown);
-  EXPECT_EQ(pieces[1].type, Tokenizer::PieceType::control);
-  EXPECT_EQ(pieces[2].type, Tokenizer::PieceType::control);
+  EXPECT_EQ(pieces[0].type, PieceType::unknown);
+  EXPECT_EQ(pieces[1].type, PieceType::control);
+  EXPECT_EQ(pieces[2].type, PieceType::control);
   for (size_t byte = 0; byte < 256; ++byte) {
-    EXPECT_EQ(pieces[3 + byte].type, Tokenizer::PieceType::byte);
+    EXPECT_EQ(pieces[3 + byte].type, PieceType::byte);
     EXPECT_EQ(pieces[3 + byte].text, fmt::format("<0x{:02X}>", byte));
   }
-  EXPECT_EQ(pieces[259].type, Tokenizer::PieceType::normal);
+  EXPECT_EQ(pieces[259].type, PieceType::normal);
 }
 
 TEST(Tokenizer, GivesBackOddTextByteForByte) {

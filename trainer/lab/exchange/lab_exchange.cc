@@ -68,9 +68,13 @@ at::Tensor average(Exchange& exchange, const at::Tensor& message) {
 void lab_exchange(const LabExchangeOptions& options, Group group) {
   const LabExchangeInput input(path_of(options.in, group.rank()));
   const BucketPlan plan{{input.bucket()}};
-  const auto exchange = make_exchange(group, options.exchange);
+  const auto exchange = make_exchange(group, options.exchange, at::kCPU, options.ranks_per_node);
   exchange->attach(plan);
   const Range chunk = chunk_of(input.bucket().size, group.size(), group.rank());
+  if (input.has_residuals() && options.exchange.hierarchy)
+    fail(ExitCode::usage,
+         "[exchange] hierarchy keeps residuals by node: lab exchange cannot begin with those of a "
+         "file; leave NAME@residual out");
   if (input.has_residuals()) input.load_residuals(*exchange, chunk, group.size());
   Output output;
   std::vector<int64_t> wire, dense;

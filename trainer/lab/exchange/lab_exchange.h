@@ -17,8 +17,9 @@ namespace terse {
 
 struct LabExchangeOptions {
   ExchangeOptions exchange;
-  std::string in;   // "{rank}" is replaced by the rank
-  std::string out;  // without "{rank}" only rank 0 writes
+  std::string in;              // "{rank}" is replaced by the rank
+  std::string out;             // without "{rank}" only rank 0 writes
+  int64_t ranks_per_node = 1;  // for [exchange] hierarchy
 };
 
 // Collective over `group`. Memory: the answers of all calls. Error(invalid_file): the input, naming

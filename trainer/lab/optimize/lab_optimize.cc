@@ -11,9 +11,9 @@
 #include "base/error.h"
 #include "base/file_system.h"
 #include "base/state.h"
-#include "comm/make_exchange.h"
 #include "comm/reducer.h"
 #include "export/safetensors.h"
+#include "optim/make_reducer.h"
 #include "optim/schedule.h"
 
 namespace terse {
@@ -139,18 +139,11 @@ void lab_optimize(const LabOptimizeOptions& options, Group group) {
   const Input input = read(ranked(options.in, group.rank()));
   const std::vector<Parameter> parameters = parameters_of(input);
   const auto steps = static_cast<int64_t>(input.gradients.size());
-  const bool compressed = options.exchange.compressed();
   ReducerOptions reducer_options;
   reducer_options.clip = options.train.clip;
-  Reducer reducer(
-      group, parameters,
-      make_optimizer(options.optim, steps,
-                     {.lossy = compressed,
-                      .ranks = group.size(),
-                      .density = options.exchange.density,
-                      .sparse_below = sparse_break_even(options.exchange, group.size())}),
-      make_dense_exchange(group, options.exchange),
-      compressed ? make_exchange(group, options.exchange) : nullptr, reducer_options);
+  Reducer reducer =
+      make_reducer(group, parameters, options.optim, options.exchange,
+                   {.steps = steps, .ranks_per_node = options.ranks_per_node}, reducer_options);
   Output output;
   Log log;
   int64_t number = 0;

@@ -35,8 +35,9 @@ struct LabOptimizeOptions {
   LabOptimOptions optim;
   ExchangeOptions exchange;
   LabClipOptions train;
-  std::string in;   // "{rank}" is replaced by the rank
-  std::string out;  // without "{rank}" only rank 0 writes
+  std::string in;              // "{rank}" is replaced by the rank
+  std::string out;             // without "{rank}" only rank 0 writes
+  int64_t ranks_per_node = 1;  // for [exchange] hierarchy
 };
 
 // Collective over `group`. Memory: the values of all steps. Error(invalid_file): the input, naming

@@ -1,0 +1,170 @@
+// Run by steady_test.cc on 1 to 4 ranks: averages with every exchange and watches what is allocated
+// from the fourth step on. Replaces the program's operator new and the allocator of CPU tensors, so
+// nothing else may run here.
+#include <c10/core/CPUAllocator.h>
+#include <execinfo.h>
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "comm/make_exchange.h"
+#include "launch/rendezvous.h"
+#include "tests/comm/exchange/ranks.h"
+
+namespace {
+
+// Views of tensors, pending collectives and what c10d keeps of them are smaller.
+constexpr std::size_t kBuffer = 4096;
+
+std::atomic<bool> watching{false};
+std::atomic<int64_t> small_objects{0}, buffers{0};
+std::atomic<std::size_t> largest{0};
+
+void note(std::size_t size) {
+  if (!watching) return;
+  if (size < kBuffer) {
+    ++small_objects;
+    return;
+  }
+  ++buffers;
+  if (size > largest) largest = size;
+  if (std::getenv("TERSE_SHOW_ALLOCATIONS") == nullptr) return;
+  watching = false;  // backtrace() allocates
+  void* frames[24];
+  std::fprintf(stderr, "%zu bytes\n", size);
+  backtrace_symbols_fd(frames, backtrace(frames, 24), 2);
+  watching = true;
+}
+
+class WatchedAllocator final : public c10::Allocator {
+ public:
+  explicit WatchedAllocator(c10::Allocator* real) : real_(real) {}
+  c10::DataPtr allocate(std::size_t n) override {
+    note(n);
+    return real_->allocate(n);
+  }
+  c10::DeleterFnPtr raw_deleter() const override { return real_->raw_deleter(); }
+  void copy_data(void* to, const void* from, std::size_t n) const override {
+    std::memcpy(to, from, n);
+  }
+
+ private:
+  c10::Allocator* real_;
+};
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  note(size);
+  void* memory = std::malloc(size == 0 ? 1 : size);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+namespace terse::testing {
+namespace {
+
+// Every buffer of it, a quarter of a chunk included, is far above kBuffer.
+BucketPlan large_plan() {
+  BucketPlan plan;
+  for (int64_t b = 0; b < 2; ++b) {
+    Bucket bucket{b, 0, {}};
+    for (const auto& [rows, columns] : {std::pair(300, 400), std::pair(1, 400), {250, 320}}) {
+      const int64_t size = rows * columns;
+      const std::string name = fmt::format("b{}.s{}", b, bucket.segments.size());
+      bucket.segments.push_back({name, bucket.size, size, rows, columns, true});
+      bucket.size += size;
+    }
+    plan.buckets.push_back(std::move(bucket));
+  }
+  return plan;
+}
+
+void check_steady(Group& group, const ExchangeOptions& options, int64_t ranks_per_node = 1) {
+  const BucketPlan plan = large_plan();
+  const auto exchange = make_exchange(group, options, at::kCPU, ranks_per_node);
+  exchange->attach(plan);
+  std::vector<std::vector<at::Tensor>> messages(11);
+  for (size_t call = 0; call < messages.size(); ++call)
+    for (const Bucket& bucket : plan.buckets)
+      messages[call].push_back(host_message(bucket.size, group.rank(), static_cast<int64_t>(call)));
+  std::vector<at::Tensor> answers;
+  for (const Bucket& bucket : plan.buckets) answers.push_back(at::empty({bucket.size}, at::kFloat));
+  small_objects = buffers = 0;
+  largest = 0;
+  for (size_t call = 0; call < messages.size(); ++call) {
+    watching = call >= 3;
+    // Both buckets are under way at once, as in training.
+    for (int round = 0; round <= exchange->rounds(); ++round)
+      for (const Bucket& bucket : plan.buckets) {
+        const auto b = static_cast<size_t>(bucket.index);
+        if (round == 0)
+          exchange->start(bucket.index, messages[call][b]);
+        else if (round < exchange->rounds())
+          exchange->advance(bucket.index, round);
+        else
+          exchange->finish(bucket.index, answers[b]);
+      }
+    exchange->commit();
+    watching = false;
+  }
+  const std::string what =
+      fmt::format("{} {} {} {} {}{}", exchange->name(), options.feedback, options.residual,
+                  options.sparse, options.values, options.backend_all_reduce ? " all-reduce" : "");
+  std::printf("%s: %.0f small objects an average\n", what.c_str(),
+              static_cast<double>(small_objects) / 16);
+  expect(buffers == 0, fmt::format("{}: {} buffers were allocated, the largest of {} bytes", what,
+                                   buffers.load(), largest.load()));
+}
+
+void run() {
+  c10::SetCPUAllocator(new WatchedAllocator(c10::GetCPUAllocator()), 1);
+  World world = resolve_world(current_environment());
+  const auto store = join(world, std::chrono::seconds(60));
+  Group group = make_group(world, store, {});
+  using E = ExchangeOptions;
+  const std::vector<ExchangeOptions> all = {
+      {},
+      E{.backend_all_reduce = true},
+      E{.codec = "bf16"},
+      E{.codec = "onebit"},
+      E{.codec = "onebit", .block = 64, .residual = "bf16"},
+      E{.codec = "bits"},
+      E{.codec = "bits", .rounding = "stochastic"},
+      E{.codec = "topk", .density = 0.25, .sparse = "gather"},
+      E{.codec = "topk", .density = 0.25, .sparse = "scatter", .values = "bf16"},
+      E{.codec = "topk", .density = 0.25, .sparse = "gather", .feedback = "ef21"},
+      E{.codec = "topk", .density = 0.25, .sparse = "scatter", .feedback = "econtrol"},
+      E{.codec = "lowrank", .rank = 4},
+      E{.codec = "lgreco", .family = "lowrank"},
+      E{.codec = "lgreco", .density = 0.1, .family = "topk"}};
+  for (ExchangeOptions options : all) {
+    check_steady(group, options);
+    if (group.size() != 4) continue;
+    options.hierarchy = true;
+    check_steady(group, options, 2);
+  }
+  group.barrier("end");
+}
+
+}  // namespace
+}  // namespace terse::testing
+
+int main() {
+  try {
+    terse::testing::run();
+    return 0;
+  } catch (const std::exception& error) {
+    std::printf("failed: %s\n", error.what());
+    return 1;
+  }
+}
