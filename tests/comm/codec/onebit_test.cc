@@ -150,8 +150,8 @@ TEST(OneBit, BitsConvertToDeepSpeeds) {
   const std::vector<uint8_t> golden = {36, 72, 145, 34, 68, 137, 18, 36, 72};
   std::vector<float> x(70);
   for (int i = 0; i < 70; ++i) x[static_cast<size_t>(i)] = static_cast<float>(i * i % 7 - 3);
-  const Result got = run(*make_onebit_codec({}), make_bucket({70}), 1, x,
-                         std::vector<float>(70, 0.0f));
+  const Result got =
+      run(*make_onebit_codec({}), make_bucket({70}), 1, x, std::vector<float>(70, 0.0f));
   uint64_t words[2];
   std::memcpy(words, got.messages[0].data() + 64, 16);
   EXPECT_EQ(packed_as_numpy(words, 70), golden);
