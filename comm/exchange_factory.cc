@@ -2,10 +2,8 @@
 #include <cmath>
 
 #include "base/error.h"
-#include "comm/codec/bits.h"
-#include "comm/codec/onebit.h"
-#include "comm/codec/topk.h"
 #include "comm/dense_exchange.h"
+#include "comm/exchange_codec.h"
 #include "comm/gather_exchange.h"
 #include "comm/hierarchical_exchange.h"
 #include "comm/lgreco_exchange.h"
@@ -36,30 +34,10 @@ FeedbackOptions feedback_of(const ExchangeOptions& options) {
           .bf16 = options.residual == "bf16"};
 }
 
-std::unique_ptr<Codec> codec_of(const ExchangeOptions& options) {
-  if (options.codec == "onebit")
-    return make_onebit_codec({.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
-                              .block = std::max<int64_t>(options.block, 0)});
-  if (options.worker() == "topk")
-    return make_topk_codec({.density = options.density, .bf16_values = options.values == "bf16"});
-  using Bits = BitsOptions;
-  Bits bits{.bits = static_cast<int>(options.bits),
-            .scaling = options.scaling == "norm" ? Bits::Scaling::norm : Bits::Scaling::max_min,
-            .rounding = options.rounding == "stochastic" ? Bits::Rounding::stochastic
-                                                         : Bits::Rounding::nearest};
-  if (options.block >= 0) bits.block = options.block;
-  return make_bits_codec(bits);
-}
-
-bool one_stage(const ExchangeOptions& options, int64_t ranks) {
-  if (options.worker() != "topk") return false;
-  return options.sparse == "gather" || (options.sparse == "auto" && ranks <= 2);
-}
-
 LgrecoFamily family_of(const ExchangeOptions& options) {
   if (options.family == "lowrank") return lgreco_low_rank(options.rank);
-  if (options.family == "topk") return lgreco_topk(options.density, codec_of(options));
-  return lgreco_bits(options.bits, codec_of(options));
+  if (options.family == "topk") return lgreco_topk(options.density, make_codec(options));
+  return lgreco_bits(options.bits, make_codec(options));
 }
 
 std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
@@ -69,8 +47,10 @@ std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
     return std::make_unique<LowRankExchange>(
         std::move(group), PowerSgdOptions{.rank = options.rank, .feedback = feedback}, device);
   if (one_stage(options, group.size()))
-    return std::make_unique<GatherExchange>(std::move(group), codec_of(options), feedback, device);
-  return std::make_unique<TwoStageExchange>(std::move(group), codec_of(options), feedback, device);
+    return std::make_unique<GatherExchange>(std::move(group), make_codec(options), feedback,
+                                            device);
+  return std::make_unique<TwoStageExchange>(std::move(group), make_codec(options), feedback,
+                                            device);
 }
 
 }  // namespace

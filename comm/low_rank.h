@@ -1,10 +1,18 @@
 // The pieces of PowerSGD (Vogels, Karimireddy, Jaggi, arXiv:1905.13727) that must come out the same
 // on every rank. Factors are stored transposed: P^T [rank, rows], Q^T [rank, columns], row-major.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
 namespace terse {
+
+// The rank at which a matrix is sent: `wanted`, at most what it has; 0: whole. Factors that save
+// less than half are not worth two rounds and an error (as torch's hook).
+inline int64_t useful_rank(int64_t rows, int64_t columns, int64_t wanted) {
+  const int64_t rank = std::min({wanted, rows, columns});
+  return rows > 1 && 2 * rank * (rows + columns) <= rows * columns ? rank : 0;
+}
 
 // Uniform in (-1, 1), exact, so the same on every machine: out[k] depends on (seed, k) alone.
 void uniform_numbers(uint64_t seed, int64_t n, float* out);
