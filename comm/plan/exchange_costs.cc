@@ -39,31 +39,42 @@ std::vector<Transfer> low_rank_transfers(const ExchangeOptions& options, const B
   return rounds;
 }
 
-// Of one part of a bucket that is cut into `parts` alike: what top-k makes of it on average.
+// What top-k makes of the elements of a bucket inside a range, on average: a segment's entries in
+// proportion, what is sent whole exactly. One message, header included.
 int64_t topk_bytes(const ExchangeOptions& options, const Codec& codec, const Bucket& bucket,
-                   int64_t parts) {
+                   Range range) {
   const bool bf16 = options.values == "bf16";
   const std::vector<double> densities = codec.densities(bucket, options.density);
   double bytes = 0;
   for (size_t s = 0; s < densities.size(); ++s) {
-    const int64_t n = bucket.segments[s].size;
-    bytes += densities[s] >= 1 ? static_cast<double>(n * (bf16 ? 2 : 4))
-                               : 4 + sparse_bytes(topk_count(densities[s], n), n, bf16);
+    const int64_t n = bucket.segments[s].size, first = bucket.segments[s].offset;
+    const int64_t inside = std::min(range.end, first + n) - std::max(range.begin, first);
+    if (inside <= 0) continue;
+    const double entries = sparse_bytes(topk_count(densities[s], n), n, bf16);
+    bytes += densities[s] >= 1 ? static_cast<double>(inside * (bf16 ? 2 : 4))
+                               : 4 + entries * static_cast<double>(inside) / static_cast<double>(n);
   }
-  return padded(kHeaderBytes + std::llround(bytes / static_cast<double>(parts)));
+  return padded(kHeaderBytes + std::llround(bytes));
+}
+
+std::vector<Transfer> topk_transfers(const ExchangeOptions& options, const Bucket& bucket,
+                                     int64_t ranks) {
+  const std::unique_ptr<Codec> codec = make_codec(options);
+  const int64_t others = ranks - 1;
+  const Transfer lengths{others, others * kLengthBytes};
+  if (one_stage(options, ranks))
+    return {lengths, {others, others * topk_bytes(options, *codec, bucket, {0, bucket.size})}};
+  int64_t to_owners = 0;
+  for (int64_t j = 1; j < ranks; ++j)
+    to_owners += topk_bytes(options, *codec, bucket, chunk_of(bucket.size, ranks, j));
+  const int64_t own = topk_bytes(options, *codec, bucket, chunk_of(bucket.size, ranks, 0));
+  return {lengths, {others, to_owners}, lengths, {others, others * own}};
 }
 
 std::vector<Transfer> coded_transfers(const ExchangeOptions& options, const Bucket& bucket,
                                       int64_t ranks) {
   const std::unique_ptr<Codec> codec = make_codec(options);
   const int64_t others = ranks - 1;
-  const Transfer lengths{others, others * kLengthBytes};
-  if (options.worker() == "topk") {
-    if (one_stage(options, ranks))
-      return {lengths, {others, others * topk_bytes(options, *codec, bucket, 1)}};
-    const Transfer messages{others, others * topk_bytes(options, *codec, bucket, ranks)};
-    return {lengths, messages, lengths, messages};
-  }
   std::vector<Range> chunks;
   for (int64_t j = 0; j < ranks; ++j) chunks.push_back(chunk_of(bucket.size, ranks, j));
   const auto worker = codec->bind(bucket, chunks);
@@ -126,9 +137,9 @@ std::vector<ExchangeChoice> exchange_choices(const ExchangeOptions& recipe) {
 std::vector<Transfer> exchange_transfers(const ExchangeOptions& options, const Bucket& bucket,
                                          int64_t ranks) {
   TERSE_CHECK(ranks > 0, "{} ranks", ranks);
-  if (options.compressed())
-    return options.worker() == "lowrank" ? low_rank_transfers(options, bucket, ranks)
-                                         : coded_transfers(options, bucket, ranks);
+  if (options.worker() == "lowrank") return low_rank_transfers(options, bucket, ranks);
+  if (options.worker() == "topk") return topk_transfers(options, bucket, ranks);
+  if (options.compressed()) return coded_transfers(options, bucket, ranks);
   if (options.codec == "fp32" && options.backend_all_reduce)
     return {{2 * (ranks - 1), 2 * bucket.size * 4 * (ranks - 1) / ranks}};
   std::vector<Transfer> rounds;

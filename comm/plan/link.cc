@@ -44,8 +44,12 @@ std::string in_unit(double value, const Unit (&units)[N]) {
 
 }  // namespace
 
+double seconds_per_byte(const Link& link) {
+  return std::max(1 / link.bytes_per_second, link.core_seconds_per_byte);
+}
+
 double wire_seconds(const Link& link, const Transfer& transfer) {
-  return static_cast<double>(transfer.bytes) / link.bytes_per_second;
+  return static_cast<double>(transfer.bytes) * seconds_per_byte(link);
 }
 
 double delay_seconds(const Link& link, const Transfer& transfer) {

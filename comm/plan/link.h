@@ -20,7 +20,7 @@ struct Link {
   double per_message = 10e-6;     // of each message after the first
   double bytes_per_second = 1e9;  // payload; of one rank's sending, while it receives as much
   // Of one core, while a byte is sent and another received: what the transport's thread and the
-  // kernel take from whoever computes meanwhile.
+  // kernel take from whoever computes meanwhile. That thread is one: no link is faster than it.
   double core_seconds_per_byte = 0;
 };
 
@@ -30,6 +30,7 @@ struct Transfer {
   int64_t bytes = 0;
 };
 
+double seconds_per_byte(const Link& link);
 double wire_seconds(const Link& link, const Transfer& transfer);
 double delay_seconds(const Link& link, const Transfer& transfer);  // the terms beside the bytes
 

@@ -82,7 +82,8 @@ Link measure_link(Group group, const LinkProbeOptions& options) {
   const double slope = (now.seconds - before.seconds) / (now.bytes - before.bytes);
   const double whole = now.seconds / now.bytes;
   link.bytes_per_second = 1 / (slope > 0.2 * whole ? slope : whole);
-  link.core_seconds_per_byte = now.core_seconds / now.bytes;
+  // Whoever polls takes more while there is nothing to do.
+  link.core_seconds_per_byte = std::min(now.core_seconds / now.bytes, 1 / link.bytes_per_second);
   return link;
 }
 

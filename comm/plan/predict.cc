@@ -55,7 +55,7 @@ class Clock {
   double speed(double threads) const {
     const double wanted = threads + (over_ ? 0 : cores());
     const double transport =
-        now_ < wire_free_ ? link_.core_seconds_per_byte * link_.bytes_per_second : 0;
+        now_ < wire_free_ ? link_.core_seconds_per_byte / seconds_per_byte(link_) : 0;
     const double left = std::max(cores() - transport, 0.05 * cores());
     return wanted > left ? left / wanted : 1;
   }
@@ -160,7 +160,7 @@ std::vector<double> exposures(const StepModel& step, std::span<const BucketCost>
   for (size_t b = 0; b < buckets.size(); ++b) {
     for (RoundCost& round : changed[b].rounds) round.transfer.bytes = 0;
     const double saved = full - predict(step, changed, link).seconds;
-    const double wire = static_cast<double>(buckets[b].wire_bytes()) / link.bytes_per_second;
+    const double wire = static_cast<double>(buckets[b].wire_bytes()) * seconds_per_byte(link);
     exposed.push_back(wire > 0 ? std::clamp(saved / wire, 0.0, 1.0) : 0);
     changed[b] = buckets[b];
   }

@@ -14,6 +14,12 @@ TEST(Link, ACollectiveIsDelayAndWire) {
   EXPECT_EQ(delay_seconds(link, {0, 0}), 0);
 }
 
+TEST(Link, IsNoFasterThanTheCoreThatServesIt) {
+  const Link link{
+      .latency = 0, .per_message = 0, .bytes_per_second = 1e12, .core_seconds_per_byte = 1e-9};
+  EXPECT_DOUBLE_EQ(wire_seconds(link, {1, 1000}), 1e-6);
+}
+
 TEST(Link, RatesAreTheWires) {
   EXPECT_DOUBLE_EQ(parse_link_rate("100Mbit"), 12.5e6 * kPayload);
   EXPECT_DOUBLE_EQ(parse_link_rate("2.5Gbps"), 312.5e6 * kPayload);
