@@ -3,10 +3,8 @@
 #include <functional>
 
 #include "base/error.h"
-#include "comm/codec/bits.h"
-#include "comm/codec/onebit.h"
-#include "comm/codec/topk.h"
 #include "comm/dense_exchange.h"
+#include "comm/exchange_codec.h"
 #include "comm/exchange_tensors.h"
 #include "comm/gather_exchange.h"
 #include "comm/hierarchical_exchange.h"
@@ -38,30 +36,10 @@ FeedbackOptions feedback_of(const ExchangeOptions& options) {
           .bf16 = options.residual == "bf16"};
 }
 
-std::unique_ptr<Codec> codec_of(const ExchangeOptions& options) {
-  if (options.codec == "onebit")
-    return make_onebit_codec({.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
-                              .block = std::max<int64_t>(options.block, 0)});
-  if (options.worker() == "topk")
-    return make_topk_codec({.density = options.density, .bf16_values = options.values == "bf16"});
-  using Bits = BitsOptions;
-  Bits bits{.bits = static_cast<int>(options.bits),
-            .scaling = options.scaling == "norm" ? Bits::Scaling::norm : Bits::Scaling::max_min,
-            .rounding = options.rounding == "stochastic" ? Bits::Rounding::stochastic
-                                                         : Bits::Rounding::nearest};
-  if (options.block >= 0) bits.block = options.block;
-  return make_bits_codec(bits);
-}
-
-bool one_stage(const ExchangeOptions& options, int64_t ranks) {
-  if (options.worker() != "topk") return false;
-  return options.sparse == "gather" || (options.sparse == "auto" && ranks <= 2);
-}
-
 LgrecoFamily family_of(const ExchangeOptions& options) {
   if (options.family == "lowrank") return lgreco_low_rank(options.rank);
-  if (options.family == "topk") return lgreco_topk(options.density, codec_of(options));
-  return lgreco_bits(options.bits, codec_of(options));
+  if (options.family == "topk") return lgreco_topk(options.density, make_codec(options));
+  return lgreco_bits(options.bits, make_codec(options));
 }
 
 // All ranks alike: what runs between the nodes of a hierarchy, or everywhere (`whole_run`).
@@ -74,8 +52,10 @@ std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
         PowerSgdOptions{.rank = options.rank, .feedback = feedback, .own_matrices = !whole_run},
         device);
   if (one_stage(options, group.size()))
-    return std::make_unique<GatherExchange>(std::move(group), codec_of(options), feedback, device);
-  return std::make_unique<TwoStageExchange>(std::move(group), codec_of(options), feedback, device);
+    return std::make_unique<GatherExchange>(std::move(group), make_codec(options), feedback,
+                                            device);
+  return std::make_unique<TwoStageExchange>(std::move(group), make_codec(options), feedback,
+                                            device);
 }
 
 bool two_levels(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per_node) {

@@ -1,6 +1,7 @@
 // The pieces of PowerSGD (Vogels, Karimireddy, Jaggi, arXiv:1905.13727) that must come out the same
 // on every rank. Factors are stored transposed: P^T [rank, rows], Q^T [rank, columns], row-major.
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -12,6 +13,13 @@ namespace terse {
 // is shared_uniform(seed, k). `from` [old rank, columns] may be empty, to draw all.
 void resize_factor(std::span<const float> from, int64_t columns, uint64_t seed,
                    std::span<float> to);
+// The rank at which a matrix is sent: `wanted`, at most what it has; 0: whole. Factors that save
+// less than half are not worth two rounds and an error (as torch's hook).
+inline int64_t useful_rank(int64_t rows, int64_t columns, int64_t wanted) {
+  const int64_t rank = std::min({wanted, rows, columns});
+  return rows > 1 && 2 * rank * (rows + columns) <= rows * columns ? rank : 0;
+}
+
 // A seed from a name and two numbers, the same everywhere.
 uint64_t seed_of(const std::string& name, int64_t a, int64_t b);
 

@@ -89,13 +89,6 @@ std::string LowRankExchange::name() const {
   return "low-rank";
 }
 
-// Factors that save less than half are not worth two rounds and an error (as torch's hook).
-int64_t LowRankExchange::rank_of(const Segment& segment, int64_t wanted) const {
-  const int64_t rank = std::min({wanted, segment.rows, segment.columns});
-  const bool worth = 2 * rank * (segment.rows + segment.columns) <= segment.size;
-  return segment.rows > 1 && worth ? rank : 0;
-}
-
 void LowRankExchange::attach(const BucketPlan& plan) {
   plan_ = plan;
   slots_.clear();
@@ -121,7 +114,7 @@ void LowRankExchange::plan_slot(Slot& slot, std::span<const double> parameters) 
   for (size_t s = 0; s < slot.bucket->segments.size(); ++s) {
     const Segment& segment = slot.bucket->segments[s];
     const int64_t wanted = parameters.empty() ? options_.rank : std::llround(parameters[s]);
-    const int64_t rank = rank_of(segment, wanted);
+    const int64_t rank = useful_rank(segment.rows, segment.columns, wanted);
     if (rank == 0) {
       slot.whole.push_back({segment, p});
       p += segment.size;

@@ -70,7 +70,6 @@ class LowRankExchange final : public Exchange {
   struct Matrix;
   struct Slot;
   Slot& slot(int64_t bucket) const { return *slots_.at(static_cast<size_t>(bucket)); }
-  int64_t rank_of(const Segment& segment, int64_t wanted) const;
   void plan_slot(Slot& slot, std::span<const double> parameters) const;
   void attach_factors();
   void multiply_q(Slot& slot, const at::Tensor& message);

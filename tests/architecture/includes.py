@@ -32,7 +32,8 @@ TRAINER_PARTS = {
     "recipe": {"recipe", "model"},
 }
 # Built without LibTorch: directly or through another header, no torch.
-TORCH_FREE = ("base/", "export/", "comm/allocation/", "comm/codec/", "comm/kernels/", "optim/kernels/",
+TORCH_FREE = ("base/", "export/", "comm/allocation/", "comm/plan/exchange_costs.", "comm/plan/link.", "comm/plan/memory.",
+              "comm/plan/predict.", "comm/codec/", "comm/kernels/", "optim/kernels/",
               "qat/kernels/", "qat/codes.", "trainer/telemetry/", "trainer/data/", "trainer/checkpoint/")
 # Headers that cost seconds are for .cc files alone.
 HEAVY = re.compile(r"^(nlohmann/json\.hpp|toml\+\+/|CLI/|Eigen/)")

@@ -73,6 +73,17 @@ struct BenchArguments {
   bool quick = false;
 };
 
+struct PlanArguments {
+  std::string recipe;
+  std::vector<std::string> sets;
+  int64_t ranks = 0;
+  int64_t ranks_per_node = 1;
+  std::string link;              // "1Gbit" (comm/plan/link.h)
+  std::string latency = "50us";  // of a collective between two ranks
+  double step_seconds = 0;       // of computing; 0 = measured
+  bool quick = false;
+};
+
 // `terse lab`: one component on tensors from files. Paths may hold {rank}.
 struct LabArguments {
   std::string what;       // exchange | encode | optimize
@@ -92,7 +103,7 @@ struct RecipeManual {};
 using VerbArguments =
     std::variant<HelpText, RecipeManual, PrepareArguments, TrainArguments, ResumeArguments,
                  ExportArguments, VerifyArguments, EvalArguments, ReportArguments, InspectArguments,
-                 DoctorArguments, BenchArguments, LabArguments>;
+                 DoctorArguments, BenchArguments, PlanArguments, LabArguments>;
 
 struct Invocation {
   CommonArguments common;

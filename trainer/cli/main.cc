@@ -31,6 +31,7 @@ struct Runner {
   int operator()(const InspectArguments& a) const { return verb_inspect(common, a); }
   int operator()(const DoctorArguments& a) const { return verb_doctor(common, a); }
   int operator()(const BenchArguments& a) const { return verb_bench(common, a); }
+  int operator()(const PlanArguments& a) const { return verb_plan(common, a); }
   int operator()(const LabArguments& a) const { return verb_lab(common, a); }
 
   static int print(const std::string& text) {

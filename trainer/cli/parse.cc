@@ -43,6 +43,7 @@ class Parser {
   void add_lab();
   void add_lab_part(CLI::App* lab, const std::string& name, const std::string& option,
                     const std::string& what, const std::string& example);
+  void add_plan();
   void add_bench();
 
   CLI::App* chosen() const;
@@ -144,6 +145,29 @@ void Parser::add_training_verbs() {
   resume->add_option("run", r->run, "folder of the run")->required();
   resume->add_option("--set", r->sets, "table.key=value, e.g. train.steps=2000 to train longer")
       ->allow_extra_args(false);
+}
+
+void Parser::add_plan() {
+  auto [plan, p] = verb<PlanArguments>(
+      "plan", "predicts memory, bytes and step time of every exchange on N ranks, and picks one",
+      "terse plan examples/slow_link.toml --ranks 16 --link 1Gbit --latency 50us");
+  plan->add_option("recipe", p->recipe, "TOML file")->required();
+  plan->add_option("--ranks", p->ranks, "ranks of the job")
+      ->required()
+      ->check(CLI::Range(1, 1 << 20));
+  plan->add_option("--link", p->link, "speed of a node's link: 100Mbit, 2.5Gbit, 10GB/s")
+      ->required();
+  plan->add_option("--latency", p->latency, "of a collective between two ranks")
+      ->capture_default_str();
+  plan->add_option("--ranks-per-node", p->ranks_per_node, "ranks that share a node's link")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  plan->add_option("--step-seconds", p->step_seconds,
+                   "computing of a step; default: measured on this machine (see --threads)")
+      ->check(CLI::PositiveNumber);
+  plan->add_option("--set", p->sets, "table.key=value: overrides the recipe (repeatable)")
+      ->allow_extra_args(false);
+  plan->add_flag("--quick", p->quick, "fewer repetitions of what is measured");
 }
 
 void Parser::add_file_verbs() {
@@ -248,6 +272,7 @@ Parser::Parser() {
   add_common();
   add_data_verbs();
   add_training_verbs();
+  add_plan();
   add_file_verbs();
   add_bench();
   add_lab();

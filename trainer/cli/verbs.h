@@ -1,8 +1,8 @@
 // The verbs of the command line. Each does what its arguments ask, prints to standard output (with
 // --json one JSON value and nothing else) and returns the exit code; errors are thrown.
 //
-// Bodies: prepare, inspect, doctor, bench and lab here in trainer/cli/; train, resume, export,
-// verify, eval and report in trainer/.
+// Bodies: prepare, plan, inspect, doctor, bench and lab here in trainer/cli/; train, resume,
+// export, verify, eval and report in trainer/.
 #pragma once
 #include "trainer/cli/arguments.h"
 
@@ -18,6 +18,7 @@ int verb_report(const CommonArguments& common, const ReportArguments& arguments)
 int verb_inspect(const CommonArguments& common, const InspectArguments& arguments);
 int verb_doctor(const CommonArguments& common, const DoctorArguments& arguments);
 int verb_bench(const CommonArguments& common, const BenchArguments& arguments);
+int verb_plan(const CommonArguments& common, const PlanArguments& arguments);
 int verb_lab(const CommonArguments& common, const LabArguments& arguments);
 
 }  // namespace terse

@@ -63,6 +63,21 @@ TEST(Parse, FileVerbs) {
   parse_as<DoctorArguments>({"doctor"});
 }
 
+TEST(Parse, Plan) {
+  const auto p = parse_as<PlanArguments>({"plan", "r.toml", "--ranks", "16", "--link", "1Gbit",
+                                          "--latency", "1ms", "--ranks-per-node", "4", "--set",
+                                          "a.b=1", "--step-seconds", "0.5", "--quick"});
+  EXPECT_EQ(p.recipe + " " + p.link + " " + p.latency, "r.toml 1Gbit 1ms");
+  EXPECT_EQ(p.ranks, 16);
+  EXPECT_EQ(p.ranks_per_node, 4);
+  EXPECT_EQ(p.step_seconds, 0.5);
+  EXPECT_EQ(p.sets, std::vector<std::string>{"a.b=1"});
+  EXPECT_TRUE(p.quick);
+  EXPECT_THAT(error_of({"plan", "r.toml", "--ranks", "0", "--link", "1Gbit"}),
+              HasSubstr("--ranks"));
+  EXPECT_THAT(error_of({"plan", "r.toml", "--ranks", "2"}), HasSubstr("--link"));
+}
+
 TEST(Parse, BenchAndLab) {
   const auto b = parse_as<BenchArguments>({"bench", "comm", "--quick"});
   EXPECT_EQ(b.what, "comm");
@@ -98,7 +113,7 @@ TEST(Parse, EveryVerbHasHelpWithAnExample) {
   EXPECT_THAT(parse_as<HelpText>({"--help"}).text, HasSubstr("VERB --help"));
   EXPECT_THAT(parse_as<HelpText>({"--version"}).text, HasSubstr("terse 0."));
   for (const std::string verb : {"prepare", "train", "resume", "export", "verify", "eval", "report",
-                                 "inspect", "doctor", "bench", "lab"})
+                                 "inspect", "doctor", "bench", "lab", "plan"})
     EXPECT_THAT(parse_as<HelpText>({verb, "--help"}).text, HasSubstr("Example:\n  ")) << verb;
   EXPECT_THAT(parse_as<HelpText>({"lab", "exchange", "--help"}).text,
               HasSubstr("Usage: terse lab exchange "));

@@ -119,6 +119,44 @@ TEST_F(Program, DoctorAnswersInJson) {
   EXPECT_TRUE(nlohmann::json::parse(answer.out).is_object());
 }
 
+constexpr const char* kSmall =
+    "[model]\nlayers = 1\nwidth = 64\nheads = 2\nhidden = 128\ncontext = 32\n"
+    "[data]\nvocab = 512\n[train]\nbatch_tokens = 128\n";
+
+TEST_F(Program, PlanNamesWhatIsWrong) {
+  folder_.write("r.toml", kSmall);
+  const Answer link = run("plan r.toml --ranks 2 --link fast");
+  EXPECT_EQ(link.code, 2);
+  EXPECT_THAT(link.err, HasSubstr("'fast' is no link speed; write 100Mbit"));
+  const Answer latency = run("plan r.toml --ranks 2 --link 1Gbit --latency soon");
+  EXPECT_EQ(latency.code, 2);
+  EXPECT_THAT(latency.err, HasSubstr("'soon' is no duration"));
+  EXPECT_EQ(run("plan r.toml --ranks 0 --link 1Gbit").code, 2);
+  const Answer missing = run("plan nowhere.toml --ranks 2 --link 1Gbit");
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_THAT(missing.err, HasSubstr("nowhere.toml"));
+}
+
+TEST_F(Program, PlanAnswersInJsonWithWhatTheOptimizerCanUse) {
+  folder_.write("r.toml", kSmall);
+  const Answer answer = run("plan r.toml --ranks 1000 --link 100Mbit --quick --json");
+  ASSERT_EQ(answer.code, 0) << answer.err;
+  const nlohmann::json json = nlohmann::json::parse(answer.out);
+  EXPECT_EQ(json["ranks"], 1000);
+  EXPECT_NEAR(json["link_bits"].get<double>(), 1e8, 1);
+  EXPECT_EQ(json["exchanges"].size(), 7u);
+  for (const auto& e : json["exchanges"]) {
+    EXPECT_GT(e["step_seconds"].get<double>(), json["compute_seconds"].get<double>());
+    EXPECT_GT(e["memory"]["total"].get<int64_t>(), 16 * json["parameters"].get<int64_t>());
+  }
+  const Answer dgc =
+      run("plan r.toml --ranks 2 --link 1Gbit --quick --set 'optim.name=\"dgc\"' --set "
+          "'exchange.codec=\"topk\"'");
+  EXPECT_EQ(dgc.code, 0) << dgc.err;
+  EXPECT_THAT(dgc.out, HasSubstr("pick: "));
+  EXPECT_THAT(dgc.out, testing::Not(HasSubstr("onebit")));
+}
+
 TEST_F(Program, LabTakesTheRecipesNames) {
   const Answer codec = run("lab exchange --codec onebitt --in a --out b");
   EXPECT_EQ(codec.code, 2);
