@@ -306,6 +306,10 @@ PhasePlan Reducer::phase() const {
   return impl_->next;
 }
 
+std::string Reducer::phase_reason() const {
+  return impl_->optimizer->reason();
+}
+
 double Reducer::residual_norm() const {
   return impl_->compressed ? impl_->compressed->residual_norm() : impl_->dense->residual_norm();
 }

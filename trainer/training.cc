@@ -32,9 +32,9 @@ class Job {
   DataFiles prepare();
   void open_run();
   std::shared_ptr<Checkpoint> find_checkpoint();
-  void print_start(const Session& session);
+  void print_start(const Session& session, const std::vector<std::string>& bindings);
   bool steps(Session& session);
-  void report_step(const StepRecord& record);
+  void report_step(const StepRecord& record, const std::string& phase_reason);
   void evaluate(Session& session);
   bool save(Session& session, bool final_one);
   void check_peers();
@@ -153,17 +153,16 @@ std::shared_ptr<Checkpoint> Job::find_checkpoint() {
   return checkpoint;
 }
 
-void Job::print_start(const Session& session) {
+void Job::print_start(const Session& session, const std::vector<std::string>& bindings) {
   const LlamaOptions& m = recipe_.model;
   const QatOptions& q = recipe_.qat;
   int64_t parameters = 0;
   for (const auto& bucket : session.reducer().plan().buckets) parameters += bucket.size;
-  const std::vector<Row> rows = {
+  std::vector<Row> rows = {
       {"run", run_},
       {"ranks",
        fmt::format("{} ({}, {})", connection_.group.size(),
                    launcher_name(connection_.world.launcher), connection_.group.backend())},
-      {"binding", connection_.binding.text},
       {"model", fmt::format("{} layers, width {}, {} heads, hidden {}, context {}, {} parameters",
                             m.layers, m.width, m.heads, m.hidden, m.context,
                             format_count(static_cast<double>(parameters)))},
@@ -174,16 +173,22 @@ void Job::print_start(const Session& session) {
       {"exchange", fmt::format("{}, {} buckets", recipe_.exchange.codec,
                                session.reducer().plan().buckets.size())},
       {"steps", fmt::format("{} of {} tokens", recipe_.train.steps, recipe_.train.batch_tokens)}};
+  std::vector<Row> binding;
+  for (const std::string& line : job_binding(bindings))
+    binding.push_back({binding.empty() ? "binding" : "", line});
+  rows.insert(rows.begin() + 2, binding.begin(), binding.end());
   const std::string title = options_.resume.empty() ? "terse train" : "terse resume";
   options_.print(render_table(title, rows, options_.progress.colour));
 }
 
-void Job::report_step(const StepRecord& record) {
+void Job::report_step(const StepRecord& record, const std::string& phase_reason) {
   if (!telemetry_) return;
   telemetry_->step(record);
   if (record.phase != phase_ && !phase_.empty())
-    telemetry_->decision({record.step, "phase", record.phase,
-                          fmt::format("the exchange changed from {} to {}", phase_, record.phase)});
+    telemetry_->decision(
+        {record.step, "phase", record.phase,
+         fmt::format("the exchange changed from {} to {}{}{}", phase_, record.phase,
+                     phase_reason.empty() ? "" : ": ", phase_reason)});
   phase_ = record.phase;
   if (record.skipped)
     telemetry_->note(
@@ -245,7 +250,8 @@ bool Job::steps(Session& session) {
   const auto due = [&](int64_t every) { return every > 0 && session.step() % every == 0; };
   while (session.step() < recipe_.train.steps) {
     const bool asked = stop_requested();
-    report_step(session.train_step(asked));
+    const StepRecord record = session.train_step(asked);
+    report_step(record, session.reducer().phase_reason());
     for (const ExchangeDecision& d : session.take_decisions())
       if (telemetry_) telemetry_->decision({session.step() + 1, d.what, d.value, d.reason});
     const bool last = session.step() == recipe_.train.steps;
@@ -331,8 +337,9 @@ TrainingResult Job::run() {
     session.load(*checkpoint);
     saved_step_ = first_step_ = session.step();
   }
+  const auto bindings = all_gather_text(connection_.group, connection_.binding.text, "binding");
   if (connection_.leader()) {
-    print_start(session);
+    print_start(session, bindings);
     ProgressOptions progress = options_.progress;
     progress.every = recipe_.train.log_every;
     telemetry_.emplace(FileSystem::real(), RunFiles{run_}, progress, recipe_.train.steps,
