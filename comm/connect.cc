@@ -97,6 +97,14 @@ std::string on_leader(Group group, const std::function<std::string()>& work) {
   return unwrap(group.broadcast_text(result.get(), 0, "waiting for rank 0"));
 }
 
+std::vector<std::string> all_gather_text(Group group, const std::string& own,
+                                         std::string_view tag) {
+  std::vector<std::string> texts;
+  for (const auto& part : group.all_gather_bytes(std::as_bytes(std::span(own)), tag))
+    texts.emplace_back(reinterpret_cast<const char*>(part.data()), part.size());
+  return texts;
+}
+
 void require_same(Group group, uint64_t value, const std::string& what) {
   const auto all = group.all_gather_value(value, what);
   std::vector<int> different;

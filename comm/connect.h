@@ -42,6 +42,10 @@ bool choose_gpus(const std::string& device, const std::vector<std::string>& prob
 // or its Error.
 std::string on_leader(Group group, const std::function<std::string()>& work);
 
+// Collective. Every rank's text, in rank order.
+std::vector<std::string> all_gather_text(Group group, const std::string& own,
+                                         std::string_view tag = {});
+
 // Error(disagree) that names the ranks whose `value` differs from rank 0's. `what`: "recipe", ...
 void require_same(Group group, uint64_t value, const std::string& what);
 

@@ -265,7 +265,8 @@ std::string Heartbeat::behind(int64_t sequence) {
                                  heard->what.empty() ? "" : ", ", heard->what));
     }
   } catch (const std::exception&) {
-    return "unknown: the store does not answer";
+    return store_on_rank_0_ && rank_ != 0 ? "rank 0, whose store does not answer"
+                                          : "unknown: the store does not answer";
   }
   return late.empty() ? "none" : fmt::format("{}", fmt::join(late, ", "));
 }

@@ -105,6 +105,9 @@ class Optimizer {
   // prepared here (freezing the variance), so that a checkpoint holds it.
   virtual void commit(const StepContext& context, const PhasePlan& next) = 0;
 
+  // Why the phase changed last, with the numbers it rests on; "" where the schedule is fixed.
+  virtual std::string reason() const { return {}; }
+
   virtual void save(StateWriter& state) const = 0;
   virtual void load(const StateReader& state) = 0;
 };

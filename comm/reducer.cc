@@ -356,6 +356,10 @@ bool Reducer::in_sync() const {
   return impl_->in_sync;
 }
 
+std::string Reducer::phase_reason() const {
+  return impl_->optimizer->reason();
+}
+
 double Reducer::residual_norm() const {
   return impl_->compressed ? impl_->compressed->residual_norm() : impl_->dense->residual_norm();
 }

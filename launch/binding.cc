@@ -1,6 +1,7 @@
 #include "launch/binding.h"
 
 #include <ATen/Parallel.h>
+#include <fmt/ranges.h>
 #include <hwloc.h>
 #include <omp.h>
 #include <sched.h>
@@ -8,7 +9,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <set>
 
@@ -90,13 +90,6 @@ std::vector<int> numbers_of(hwloc_const_cpuset_t set) {
   return cpus;
 }
 
-std::optional<int> environment_threads() {
-  const char* text = std::getenv("OMP_NUM_THREADS");
-  int n = 0;
-  if (text != nullptr) std::from_chars(text, text + std::strlen(text), n);  // "4,2": 4 outermost
-  return n > 0 ? std::optional(n) : std::nullopt;
-}
-
 using Topology = std::unique_ptr<hwloc_topology, decltype(&hwloc_topology_destroy)>;
 
 Topology load_topology() {
@@ -111,9 +104,27 @@ Topology load_topology() {
 
 }  // namespace
 
+OmpSetting omp_setting(const Environment& environment) {
+  const auto number = [&](std::string_view name) {
+    const auto it = environment.find(name);
+    int n = 0;
+    if (it == environment.end()) return n;
+    // "4,2": 4 outermost
+    std::from_chars(it->second.data(), it->second.data() + it->second.size(), n);
+    return n;
+  };
+  OmpSetting setting;
+  const int n = number("OMP_NUM_THREADS");
+  setting.by_torchrun =
+      n == 1 && environment.contains("TORCHELASTIC_RUN_ID") && number("LOCAL_WORLD_SIZE") > 1;
+  if (n > 0 && !setting.by_torchrun) setting.threads = n;
+  return setting;
+}
+
 Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
                      const std::vector<int>& allowed, const World& world,
                      const BindingOptions& options) {
+  const std::optional<int> chosen = options.threads ? options.threads : options.omp.threads;
   const std::set<int> narrow(mask.begin(), mask.end());
   const std::set<int> wide(allowed.begin(), allowed.end());
   const size_t all = cores_of(topology, wide).size();
@@ -136,11 +147,12 @@ Binding plan_binding(hwloc_topology* topology, const std::vector<int>& mask,
   }
   std::sort(binding.cpus.begin(), binding.cpus.end());
   binding.cores = static_cast<int>(end - begin);
-  binding.threads = options.threads.value_or(std::max(1, binding.cores));
+  binding.threads = chosen.value_or(std::max(1, binding.cores));
   binding.text = fmt::format(
-      "rank {}: {} of {} cores (cpus {}), {} thread{}{}", world.rank, binding.cores, all,
+      "rank {}: {} of {} cores (cpus {}), {} thread{}{}{}", world.rank, binding.cores, all,
       ranges(binding.cpus), binding.threads, binding.threads == 1 ? "" : "s",
-      widened ? fmt::format(", widened from the launcher's cpus {}", ranges(mask)) : "");
+      widened ? fmt::format(", widened from the launcher's cpus {}", ranges(mask)) : "",
+      options.omp.by_torchrun && !chosen ? ", torchrun's OMP_NUM_THREADS=1 ignored" : "");
   return binding;
 }
 
@@ -149,7 +161,7 @@ Binding intended_binding(const World& world, const BindingOptions& options) {
     fail(ExitCode::usage, "threads = {}: at least 1", *options.threads);
   }
   BindingOptions resolved = options;
-  if (!resolved.threads) resolved.threads = environment_threads();
+  resolved.omp = omp_setting(current_environment());
   resolved.bound_by_mpirun |= std::getenv(kBoundByMpirun) != nullptr;
   const Topology topology = load_topology();
   const auto mask = current_mask();
@@ -176,6 +188,24 @@ Binding apply_binding(const World& world, const BindingOptions& options) {
   at::set_num_threads(binding.threads);
   omp_set_num_threads(binding.threads);
   return binding;
+}
+
+std::vector<std::string> job_binding(const std::vector<std::string>& texts) {
+  if (texts.size() < 2) return texts;
+  std::vector<std::string> cpus;
+  std::string before, after;  // the processors, on every rank
+  for (const std::string& text : texts) {
+    const size_t body = text.find(": ");
+    const size_t list = text.find("(cpus ", body) + 6;
+    const size_t close = text.find(')', list);
+    TERSE_CHECK(close != std::string::npos, "'{}' is no binding", text);
+    if (cpus.empty()) before = text.substr(body, list - body), after = text.substr(close);
+    if (text.substr(body, list - body) != before || text.substr(close) != after) return texts;
+    const std::string mine = text.substr(list, close - list);
+    if (std::find(cpus.begin(), cpus.end(), mine) == cpus.end()) cpus.push_back(mine);
+  }
+  return {
+      fmt::format("each of {} ranks{}{}{}", texts.size(), before, fmt::join(cpus, " | "), after)};
 }
 
 }  // namespace terse

@@ -24,9 +24,19 @@ inline Bind parse_bind(const std::string& name) {
   return name == "none" ? Bind::none : Bind::automatic;
 }
 
+// What OMP_NUM_THREADS says. torchrun sets it to 1 itself when it starts several ranks on a machine
+// and finds it unset: nobody's wish, and not to be told from a user's own 1, for which there is
+// --threads.
+struct OmpSetting {
+  std::optional<int> threads;
+  bool by_torchrun = false;  // it was that 1: `threads` is empty
+};
+OmpSetting omp_setting(const Environment& environment);
+
 struct BindingOptions {
   Bind bind = Bind::automatic;
   std::optional<int> threads;    // instead of one for each core of the share
+  OmpSetting omp;                // where `threads` says nothing
   bool bound_by_mpirun = false;  // the mask is Open MPI's doing: kBoundByMpirun is set
 };
 
@@ -53,9 +63,14 @@ Binding intended_binding(const World& world, const BindingOptions& options = {})
 int allowed_cpus();  // hardware threads that the cgroup allows; the same Error
 
 // Binds all threads that this process starts from now on, and sets OpenMP's and ATen's number of
-// threads. Call from the main thread after join(), before any parallel work. OMP_NUM_THREADS, when
-// set and `options.threads` is not, gives the threads; kBoundByMpirun sets
-// `options.bound_by_mpirun`. Error(usage) if threads < 1.
+// threads. Call from the main thread after join(), before any parallel work. `options.omp` is read
+// from the environment; kBoundByMpirun there sets `options.bound_by_mpirun`. Error(usage) if
+// threads < 1.
 Binding apply_binding(const World& world, const BindingOptions& options = {});
+
+// All ranks' Binding::text, in rank order, as lines to print: one where they say the same of
+// different processors ("each of 2 ranks: 4 of 8 cores (cpus 0-3 | 4-7), 4 threads"), else one a
+// rank.
+std::vector<std::string> job_binding(const std::vector<std::string>& texts);
 
 }  // namespace terse

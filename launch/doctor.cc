@@ -80,6 +80,7 @@ nlohmann::json world_json(const World& w) {
           {"local_known", w.local_known},
           {"node", w.node},
           {"nodes", w.nodes},
+          {"node_known", w.node_known},
           {"restart", w.restart},
           {"job", w.job},
           {"master_address", w.master_address},
@@ -138,8 +139,9 @@ std::string render_text(const DoctorReport& r) {
   valued("size", fmt::format("{}", w.size));
   valued("local_rank", w.local_known ? fmt::format("{}", w.local_rank) : "known after rendezvous");
   valued("local_size", w.local_known ? fmt::format("{}", w.local_size) : "known after rendezvous");
-  valued("node", fmt::format("{}", w.node));
-  valued("nodes", fmt::format("{}", w.nodes));
+  valued("node", w.node_known ? fmt::format("{}", w.node) : "known after rendezvous");
+  valued("nodes",
+         w.origin.contains("nodes") ? fmt::format("{}", w.nodes) : "known after rendezvous");
   valued("restart", fmt::format("{}", w.restart));
   valued("job", w.job);
   if (w.size > 1) {

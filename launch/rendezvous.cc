@@ -130,13 +130,39 @@ std::vector<int> missing_ranks(c10d::Store& store, int size) {
 }
 
 constexpr const char* kMissingKey = "missing";
+constexpr const char* kSizeKey = "size";
+constexpr const char* kDisagreeKey = "disagree";
+
+// The store dies with its host, which lets the others read first.
+void let_others_read(const World& world) {
+  if (world.rank == 0) std::this_thread::sleep_for(kPoll * 10);
+}
+
+[[noreturn]] void disagree(const World& world, const std::string& why) {
+  let_others_read(world);
+  fail(ExitCode::disagree, "{}", why);
+}
+
+// The first to come leaves how many ranks it expects; whoever expects another number tells all.
+void require_same_size(c10d::Store& store, const World& world) {
+  const std::string mine = fmt::format("{} {}", world.size, world.rank);
+  const std::string first = store.compareSet(kSizeKey, "", mine);
+  const size_t space = first.find(' ');
+  const std::string size = first.substr(0, space);
+  if (size == fmt::format("{}", world.size)) return;
+  const std::string why = fmt::format(
+      "the ranks disagree on their number: rank {} was started as one of {}, rank {} as one of {}; "
+      "give all of them the same WORLD_SIZE (or --world-size)",
+      first.substr(space + 1), size, world.rank, world.size);
+  store.set(kDisagreeKey, why);
+  disagree(world, why);
+}
 
 [[noreturn]] void give_up(c10d::Store& store, const World& world, std::chrono::milliseconds timeout,
                           const std::vector<int>& missing) {
   const std::string who = fmt::format("{}", fmt::join(missing, ", "));
   store.set(kMissingKey, who);
-  // The store dies with its host, which lets the others read first.
-  if (world.rank == 0) std::this_thread::sleep_for(kPoll * 10);
+  let_others_read(world);
   fail(ExitCode::deadline, "rank {} of {} waited {} s at {}:{}, but rank{} {} did not come",
        world.rank, world.size, seconds(timeout), world.master_address, world.master_port,
        missing.size() == 1 ? "" : "s", who);
@@ -146,9 +172,11 @@ constexpr const char* kMissingKey = "missing";
 std::vector<std::string> meet(c10d::Store& store, const World& world,
                               std::chrono::milliseconds timeout) {
   const auto end = Clock::now() + timeout;
+  require_same_size(store, world);
   store.set(host_key(world.rank), host_name());
   std::vector<int> missing = missing_ranks(store, world.size);
   while (!missing.empty()) {
+    if (store.check({kDisagreeKey})) disagree(world, store.get_to_str(kDisagreeKey));
     if (Clock::now() > end || store.check({kMissingKey})) give_up(store, world, timeout, missing);
     std::this_thread::sleep_for(kPoll);
     missing = missing_ranks(store, world.size);
@@ -199,12 +227,13 @@ void place(World& world, const std::vector<std::string>& hosts) {
     world.node = static_cast<int>(at - distinct.begin());
     world.nodes = static_cast<int>(distinct.size());
     world.origin["node"] = world.origin["nodes"] = "host names";
-  } else if (!world.origin.contains("node") && world.size > 1) {
+  } else if (!world.node_known) {
     const auto at =
         std::find(distinct.begin(), distinct.end(), hosts[static_cast<size_t>(world.rank)]);
     world.node = static_cast<int>(at - distinct.begin());
     world.origin["node"] = "host names";
   }
+  world.node_known = true;
 }
 
 }  // namespace

@@ -18,7 +18,8 @@ namespace terse {
 
 // Collective. Returns when every rank has come; fills in what the launcher did not tell: local rank
 // and size (by host name), node and nodes, the address that rank 0 picked. Error(deadline) names
-// the ranks that did not come in time; Error(usage) if the port is taken or the address unknown.
+// the ranks that did not come in time; Error(disagree) if ranks were started with different numbers
+// of ranks, naming both; Error(usage) if the port is taken or the address unknown.
 c10::intrusive_ptr<c10d::Store> join(World& world, std::chrono::milliseconds timeout);
 
 std::string host_name();

@@ -247,6 +247,7 @@ void adopt(World& world, const char* what, const MaybeValue& from, int& to) {
 
 void adopt_place(const Source& s, World& world) {
   world.local_known = world.size == 1 || (s.local_rank && s.local_size);
+  if (world.size == 1) world.origin["local_rank"] = world.origin["local_size"] = "one rank";
   adopt(world, "local_rank", s.local_rank, world.local_rank);
   adopt(world, "local_size", s.local_size, world.local_size);
   if (!world.local_known && is_loopback(world.master_address)) {
@@ -257,9 +258,12 @@ void adopt_place(const Source& s, World& world) {
   }
   adopt(world, "node", s.node, world.node);
   adopt(world, "nodes", s.nodes, world.nodes);
-  if (s.nodes || !world.local_known) return;
-  world.nodes = (world.size + world.local_size - 1) / world.local_size;
-  world.origin["nodes"] = "ranks over ranks per machine";
+  if (!s.nodes && world.local_known) {
+    world.nodes = (world.size + world.local_size - 1) / world.local_size;
+    world.origin["nodes"] = "ranks over ranks per machine";
+  }
+  world.node_known = s.node || (world.local_known && world.nodes == 1);
+  if (world.node_known) world.origin.try_emplace("node", "there is one machine");
 }
 
 void require_master(const World& world) {
@@ -302,6 +306,7 @@ World resolve_world(const Environment& environment, const WorldFlags& flags) {
   world.launcher = s.launcher;
   world.under_mpirun = env.has("OMPI_COMM_WORLD_RANK");
   world.origin["rank"] = world.origin["size"] = "no launcher: one process";
+  world.origin["restart"] = world.origin["job"] = "default";
   adopt(world, "rank", s.rank, world.rank);
   adopt(world, "size", s.size, world.size);
   adopt(world, "restart", s.restart, world.restart);

@@ -52,6 +52,7 @@ struct World {
   bool local_known = true;
   int node = 0;
   int nodes = 1;
+  bool node_known = true;      // false: join() finds out by host name
   int restart = 0;             // how often the launcher has restarted the job
   std::string job = "terse";   // separates the keys of jobs that share a store
   std::string master_address;  // empty: rank 0 picks (Open MPI, single)
@@ -59,7 +60,8 @@ struct World {
   bool agent_store = false;   // torchrun's agent hosts the store: rank 0 connects as well
   bool under_mpirun = false;  // MPI can be initialised with these ranks
 
-  // For each value, where it came from: {"rank", "RANK"}, {"master_port", "SLURM_JOB_ID"}, ...
+  // For each value that is known, where it came from: {"rank", "RANK"}, {"master_port",
+  // "SLURM_JOB_ID"}, {"restart", "default"}, ...
   std::map<std::string, std::string> origin;
 };
 

@@ -45,17 +45,32 @@ void FreezeRule::observe(double norm) {
   ++observed_;
 }
 
-bool FreezeRule::settled() const {
+double FreezeRule::ratio() const {
   const auto size = static_cast<int64_t>(norms_.size());
-  if (observed_ < size) return false;
-  const double now = norms_[static_cast<size_t>((observed_ - 1) % size)];
+  if (observed_ < size) return 0;
   const double before = norms_[static_cast<size_t>(observed_ % size)];
-  return now >= kSettled * before && before >= kSettled * now;
+  return before > 0 ? norms_[static_cast<size_t>((observed_ - 1) % size)] / before : 0;
+}
+
+bool FreezeRule::settled() const {
+  return ratio() >= kSettled && ratio() <= 1 / kSettled;
 }
 
 bool FreezeRule::due(int64_t steps) const {
   if (!is_automatic()) return steps >= fixed_;
   return steps >= latest_ || (steps >= earliest_ && settled());
+}
+
+std::string FreezeRule::reason(int64_t steps) const {
+  if (!is_automatic()) return fmt::format("[optim] freeze = {}", fixed_);
+  const size_t window = norms_.size() - 1;
+  const std::string measured =
+      observed_ <= static_cast<int64_t>(window)
+          ? fmt::format("a window of {} steps is not full", window)
+          : fmt::format("||v|| is {:.4f} of that {} steps before, settled between {} and {:.4f}",
+                        ratio(), window, kSettled, 1 / kSettled);
+  if (settled() && steps >= earliest_) return measured;
+  return fmt::format("{} dense steps at most; {}", latest_, measured);
 }
 
 void FreezeRule::save(StateWriter& state) const {

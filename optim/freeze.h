@@ -6,6 +6,7 @@
 // ended, nor before 15 % of the run; at the latest after 25 % of it.
 #pragma once
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/state.h"
@@ -26,11 +27,16 @@ class FreezeRule {
   // Is the warm-up over once `steps` of its steps are committed? Norms up to step `steps` - 1
   // count, since the decision travels in the vote that precedes the commit.
   bool due(int64_t steps) const;
+  // Why it is due then, for people: the ratio and the bound it passed, or the limit that was
+  // reached.
+  std::string reason(int64_t steps) const;
 
   void save(StateWriter& state) const;
   void load(const StateReader& state);
 
  private:
+  // Now over one window ago; 0 while the window is not full.
+  double ratio() const;
   bool settled() const;
 
   int64_t fixed_ = 0;

@@ -61,6 +61,7 @@ void OnebitAdam::freeze() {
     state_.m[b].masked_fill_(state_.v[b] == 0, 0);
   }
   frozen_ = true;
+  reason_ = rule_.reason(state_.steps);
   find_live();
 }
 

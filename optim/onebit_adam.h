@@ -36,6 +36,7 @@ class OnebitAdam final : public Optimizer {
   void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
   at::Tensor live(int64_t bucket) const override;
+  std::string reason() const override { return reason_; }
   void save(StateWriter& state) const override;
   void load(const StateReader& state) override;
 
@@ -50,6 +51,7 @@ class OnebitAdam final : public Optimizer {
   FreezeRule rule_;
   double variance_floor_;
   bool frozen_ = false;
+  std::string reason_;  // of the freeze, if this process saw it
   std::vector<at::Tensor> live_;
 };
 

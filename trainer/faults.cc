@@ -28,20 +28,21 @@ FaultKind kind_of(std::string_view name, const std::string& whole) {
   if (name == "hang") return FaultKind::hang;
   if (name == "exit") return FaultKind::exit;
   if (name == "full") return FaultKind::full;
+  if (name == "torn") return FaultKind::torn;
   fail(ExitCode::usage,
-       "TERSE_FAULT: unknown kind '{}' in \"{}\"; there are kill, nan, hang, exit, "
-       "full",
+       "TERSE_FAULT: unknown kind '{}' in \"{}\"; there are kill, nan, hang, exit, full, torn",
        name, whole);
 }
 
-// Everything works but writing.
-class FullDisk final : public FileSystem {
+// Everything works but writing: there is no space, or the process is killed halfway through.
+class FaultyDisk final : public FileSystem {
  public:
+  explicit FaultyDisk(FaultKind kind) : kind_(kind) {}
   std::unique_ptr<WritableFile> create(const std::string& path) override {
-    return std::make_unique<File>(path, real().create(path));
+    return std::make_unique<File>(kind_, path, real().create(path));
   }
   std::unique_ptr<WritableFile> append_to(const std::string& path) override {
-    return std::make_unique<File>(path, real().append_to(path));
+    return std::make_unique<File>(kind_, path, real().append_to(path));
   }
   void rename(const std::string& from, const std::string& to) override { real().rename(from, to); }
   void remove(const std::string& path) override { real().remove(path); }
@@ -53,14 +54,22 @@ class FullDisk final : public FileSystem {
 
  private:
   struct File final : WritableFile {
-    File(std::string p, std::unique_ptr<WritableFile> f) : path(std::move(p)), file(std::move(f)) {}
-    void append(std::span<const std::byte>) override {
+    File(FaultKind k, std::string p, std::unique_ptr<WritableFile> f)
+        : kind(k), path(std::move(p)), file(std::move(f)) {}
+    void append(std::span<const std::byte> bytes) override {
+      if (kind == FaultKind::torn) {
+        file->append(bytes.first(bytes.size() / 2));
+        file->sync();
+        ::kill(::getpid(), SIGKILL);
+      }
       fail(ExitCode::invalid_file, "{}: write: No space left on device (TERSE_FAULT)", path);
     }
     void sync() override { file->sync(); }
+    FaultKind kind;
     std::string path;
     std::unique_ptr<WritableFile> file;
   };
+  FaultKind kind_;
 };
 
 }  // namespace
@@ -104,9 +113,12 @@ bool Faults::strike(int64_t step) const {
 }
 
 FileSystem& Faults::disk(int64_t step) const {
-  static FullDisk full;
-  for (const Fault& fault : mine_)
-    if (fault.kind == FaultKind::full && fault.step == step) return full;
+  static FaultyDisk full(FaultKind::full), torn(FaultKind::torn);
+  for (const Fault& fault : mine_) {
+    if (fault.step != step) continue;
+    if (fault.kind == FaultKind::full) return full;
+    if (fault.kind == FaultKind::torn) return torn;
+  }
   return FileSystem::real();
 }
 

@@ -3,9 +3,11 @@
 //   TERSE_FAULT="kill:1:120"          rank 1 kills itself (SIGKILL) while taking step 120
 //   TERSE_FAULT="nan:0:7,hang:2:30"   rank 0's gradient turns NaN at step 7, rank 2 stops at 30
 //   TERSE_FAULT="full:1:40"           rank 1's disk is full when the checkpoint of step 40 is saved
+//   TERSE_FAULT="torn:0:40"          rank 0 is killed while it writes the checkpoint of step 40
 //
-// Kinds: kill, nan, hang, exit, full. A restarted job (restart count above 0) ignores kill, hang
-// and exit, so that a drill under a supervisor ends. Unset: nothing happens and nothing is spent.
+// Kinds: kill, nan, hang, exit, full, torn. A restarted job (restart count above 0) ignores all but
+// nan and full, so that a drill under a supervisor ends. Unset: nothing happens and nothing is
+// spent.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -15,7 +17,7 @@
 
 namespace terse {
 
-enum class FaultKind { kill, nan, hang, exit, full };
+enum class FaultKind { kill, nan, hang, exit, full, torn };
 
 struct Fault {
   FaultKind kind;
@@ -32,7 +34,8 @@ class Faults {
   Faults(int rank, int restart);
   // Called in the middle of each step. True: this step's gradient is to become NaN. May not return.
   bool strike(int64_t step) const;
-  // Where the checkpoint of this step is written: the real file system, or one without space.
+  // Where the checkpoint of this step is written: the real file system, one without space, or one
+  // that is the end of this process.
   FileSystem& disk(int64_t step) const;
 
  private:

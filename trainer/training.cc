@@ -33,9 +33,9 @@ class Job {
   DataFiles prepare();
   void open_run();
   std::shared_ptr<Checkpoint> find_checkpoint();
-  void print_start(const Session& session);
+  void print_start(const Session& session, const std::vector<std::string>& bindings);
   bool steps(Session& session);
-  void report_step(const StepRecord& record, int64_t missing);
+  void report_step(const StepRecord& record, int64_t missing, const std::string& phase_reason);
   void evaluate(Session& session);
   bool save(Session& session, bool final_one);
   void check_peers();
@@ -154,17 +154,16 @@ std::shared_ptr<Checkpoint> Job::find_checkpoint() {
   return checkpoint;
 }
 
-void Job::print_start(const Session& session) {
+void Job::print_start(const Session& session, const std::vector<std::string>& bindings) {
   const LlamaOptions& m = recipe_.model;
   const QatOptions& q = recipe_.qat;
   int64_t parameters = 0;
   for (const auto& bucket : session.reducer().plan().buckets) parameters += bucket.size;
-  const std::vector<Row> rows = {
+  std::vector<Row> rows = {
       {"run", run_},
       {"ranks",
        fmt::format("{} ({}, {})", connection_.group.size(),
                    launcher_name(connection_.world.launcher), connection_.group.backend())},
-      {"binding", connection_.binding.text},
       {"model", fmt::format("{} layers, width {}, {} heads, hidden {}, context {}, {} parameters",
                             m.layers, m.width, m.heads, m.hidden, m.context,
                             format_count(static_cast<double>(parameters)))},
@@ -175,18 +174,24 @@ void Job::print_start(const Session& session) {
       {"exchange", fmt::format("{}, {} buckets", recipe_.exchange.codec,
                                session.reducer().plan().buckets.size())},
       {"steps", fmt::format("{} of {} tokens", recipe_.train.steps, recipe_.train.batch_tokens)}};
+  std::vector<Row> binding;
+  for (const std::string& line : job_binding(bindings))
+    binding.push_back({binding.empty() ? "binding" : "", line});
+  rows.insert(rows.begin() + 2, binding.begin(), binding.end());
   const std::string title = options_.resume.empty() ? "terse train" : "terse resume";
   options_.print(render_table(title, rows, options_.progress.colour));
 }
 
-void Job::report_step(const StepRecord& record, int64_t missing) {
+void Job::report_step(const StepRecord& record, int64_t missing, const std::string& phase_reason) {
   if (!telemetry_) return;
   telemetry_->step(record);
   // Local steps and their meetings are one phase; step by step, metrics.jsonl has them.
   const bool meeting = phase_ == "skip" && record.phase == "codec";
   if (record.phase != phase_ && !phase_.empty() && !meeting)
-    telemetry_->decision({record.step, "phase", record.phase,
-                          fmt::format("the exchange changed from {} to {}", phase_, record.phase)});
+    telemetry_->decision(
+        {record.step, "phase", record.phase,
+         fmt::format("the exchange changed from {} to {}{}{}", phase_, record.phase,
+                     phase_reason.empty() ? "" : ": ", phase_reason)});
   if (!meeting) phase_ = record.phase;
   if (missing > 0)
     telemetry_->note(
@@ -257,7 +262,7 @@ bool Job::steps(Session& session) {
   while (session.step() < recipe_.train.steps || !session.in_sync()) {
     const bool asked = stop_requested();
     const StepRecord record = session.train_step(asked);
-    report_step(record, session.missing());
+    report_step(record, session.missing(), session.reducer().phase_reason());
     for (const ExchangeDecision& d : session.take_decisions())
       if (telemetry_) telemetry_->decision({session.step() + 1, d.what, d.value, d.reason});
     evaluation_due = evaluation_due || due(recipe_.train.eval_every);
@@ -346,8 +351,9 @@ TrainingResult Job::run() {
     session.load(*checkpoint);
     saved_step_ = first_step_ = session.step();
   }
+  const auto bindings = all_gather_text(connection_.group, connection_.binding.text, "binding");
   if (connection_.leader()) {
-    print_start(session);
+    print_start(session, bindings);
     ProgressOptions progress = options_.progress;
     progress.every = recipe_.train.log_every;
     telemetry_.emplace(FileSystem::real(), RunFiles{run_}, progress, recipe_.train.steps,

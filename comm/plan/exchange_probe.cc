@@ -13,8 +13,8 @@
 
 #include "base/error.h"
 #include "comm/exchange_codec.h"
-#include "comm/low_rank.h"
 #include "comm/make_exchange.h"
+#include "comm/shared_random.h"
 #include "comm/sums.h"
 
 namespace terse {
@@ -44,8 +44,9 @@ std::vector<at::Tensor> random_messages(const BucketPlan& plan) {
   std::vector<at::Tensor> messages;
   for (const Bucket& bucket : plan.buckets) {
     const at::Tensor x = at::empty({bucket.size}, at::kFloat);
-    uniform_numbers(static_cast<uint64_t>(bucket.index) + 1, bucket.size,
-                    x.mutable_data_ptr<float>());
+    const uint64_t seed = static_cast<uint64_t>(bucket.index + 1) << 32;
+    for (int64_t i = 0; i < bucket.size; ++i)
+      x.mutable_data_ptr<float>()[i] = shared_uniform(seed, static_cast<uint64_t>(i));
     messages.push_back(x.mul(x).mul_(x));
   }
   return messages;

@@ -1,4 +1,5 @@
 // Ranks that die, hang or go wrong, and runs that go on afterwards.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
@@ -73,21 +74,78 @@ TEST(FaultSlow, KilledBetweenMeetingsAndResumeIsBitwise) {
   }
 }
 
-TEST(FaultSlow, LauncherReturnsItsOwnCodeAndLeavesNobody) {
-  for (const Started launcher : {Started::mpirun, Started::torchrun}) {
-    if (!testing::available(launcher)) continue;
-    SmallRun small;
-    const Outcome outcome = small.train("run", 2, {}, launcher, {{"TERSE_FAULT", "kill:1:15"}});
-    ASSERT_FALSE(outcome.exits[0].timed_out) << outcome.text();
-    EXPECT_NE(outcome.exits[0].code, 0) << outcome.text();
-    // Orphans would keep the run's path in their command line.
-    for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
-      std::ifstream file(entry.path() / "cmdline");
-      std::string line((std::istreambuf_iterator<char>(file)), {});
-      EXPECT_EQ(line.find(small.path("run")), std::string::npos) << entry.path();
-    }
+// kill -9 from outside, wherever the rank is: forward, exchange, vote, commit, saving, closing.
+// Each resumed run is killed again; the last one ends as if nothing had happened.
+TEST(FaultSlow, KilledAtRandomMomentsAndResumedIsBitwise) {
+  SmallRun small;
+  const std::vector<std::string> sets = {"train.steps=120", "train.log_every=1"};
+  ASSERT_TRUE(small.train("whole", 2, sets).ok());
+  const unsigned seed = std::random_device{}();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  std::mt19937 random(seed);
+  testing::Launch launch = small.train_launch("killed", 2, sets);
+  for (int kill = 0; kill < 4; ++kill) {
+    const int rank = static_cast<int>(random() % 2);
+    const auto delay = std::chrono::milliseconds(random() % 300);
+    testing::Job job(launch);
+    // After the first checkpoint; of a resumed run, after its first step.
+    job.wait_for(0, kill == 0 ? "step 11/" : "step ");
+    std::this_thread::sleep_for(delay);
+    if (job.running(rank)) job.signal(rank, SIGKILL);
+    const Outcome killed = job.wait();
+    const testing::Exit& survivor = killed.exits[static_cast<size_t>(1 - rank)];
+    // A run that was through already, or whose last collective was, ends well.
+    EXPECT_TRUE(survivor.code == 3 || survivor.code == 0)
+        << delay.count() << " ms, rank " << rank << killed.text();
+    launch = small.resume_launch("killed", 2);
+  }
+  const Outcome resumed = small.resume("killed", 2);
+  ASSERT_TRUE(resumed.ok()) << resumed.text();
+  EXPECT_EQ(small.losses("killed"), small.losses("whole"));
+  EXPECT_TRUE(small.final_state("killed") == small.final_state("whole"));
+}
+
+// Killed while it writes its part of a checkpoint, either rank: that checkpoint does not count.
+TEST(FaultSlow, KilledWhileSavingAndResumedIsBitwise) {
+  SmallRun small;
+  ASSERT_TRUE(small.train("whole", 2).ok());
+  for (const size_t rank : {size_t{0}, size_t{1}}) {
+    const std::string run = "torn" + std::to_string(rank);
+    const Outcome killed = small.train(run, 2, {}, Started::environment,
+                                       {{"TERSE_FAULT", fmt::format("torn:{}:30", rank)}});
+    EXPECT_EQ(killed.exits[rank].signal, SIGKILL) << killed.text();
+    EXPECT_EQ(killed.exits[1 - rank].code, 3) << killed.text();
+    const Outcome resumed = small.resume(run, 2);
+    ASSERT_TRUE(resumed.ok()) << resumed.text();
+    EXPECT_TRUE(says(resumed, "step-00000020")) << resumed.text();
+    EXPECT_EQ(small.losses(run), small.losses("whole"));
+    EXPECT_TRUE(small.final_state(run) == small.final_state("whole"));
   }
 }
+
+class LauncherSlow : public ::testing::TestWithParam<Started> {};
+
+// mpirun returns 128 + the signal, torchrun 1 whatever its worker did.
+TEST_P(LauncherSlow, ReturnsItsOwnCodeAndLeavesNobody) {
+  const Started launcher = GetParam();
+  if (!testing::available(launcher)) GTEST_SKIP() << "launcher is not installed";
+  SmallRun small;
+  const Outcome outcome = small.train("run", 2, {}, launcher, {{"TERSE_FAULT", "kill:1:15"}});
+  ASSERT_FALSE(outcome.exits[0].timed_out) << outcome.text();
+  EXPECT_EQ(outcome.exits[0].code, launcher == Started::mpirun ? 128 + SIGKILL : 1)
+      << outcome.text();
+  // Orphans would keep the run's path in their command line.
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    std::ifstream file(entry.path() / "cmdline");
+    std::string line((std::istreambuf_iterator<char>(file)), {});
+    EXPECT_EQ(line.find(small.path("run")), std::string::npos) << entry.path();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LauncherSlow, ::testing::Values(Started::mpirun, Started::torchrun),
+                         [](const auto& info) {
+                           return info.param == Started::mpirun ? "mpirun" : "torchrun";
+                         });
 
 // A NaN in one rank's gradient: all ranks skip the same step, and nothing else changes.
 TEST(FaultSlow, NanOnOneRankIsSkippedByAll) {
@@ -251,6 +309,24 @@ TEST(FaultSlow, ResumesOnAnotherNumberOfRanks) {
   ASSERT_EQ(losses.size(), whole.size());
   // Residuals are redistributed, not lost: the curve stays within the noise of compression.
   EXPECT_NEAR(losses.back(), whole.back(), 0.15 * whole.back());
+}
+
+// Two ranks that somebody started with different recipes.
+TEST(FaultSlow, ARankWithAnotherRecipeIsNamed) {
+  SmallRun small;
+  const std::string port = std::to_string(testing::free_port());
+  const auto launch = [&](const char* rank, const char* set) {
+    testing::Launch one = small.train_launch("run", 1, {set});
+    one.environment = {{"RANK", rank}, {"WORLD_SIZE", "2"}, {"MASTER_PORT", port}};
+    return one;
+  };
+  testing::Job zero(launch("0", "optim.lr=1e-3"));
+  testing::Job one(launch("1", "optim.lr=2e-3"));
+  for (const Outcome& outcome : {zero.wait(), one.wait()}) {
+    EXPECT_EQ(outcome.exits[0].code, 7) << outcome.text();
+    EXPECT_TRUE(says(outcome, "the recipe of rank 1 differs from rank 0's")) << outcome.text();
+  }
+  EXPECT_FALSE(std::filesystem::exists(small.path("run")));
 }
 
 TEST(FaultSlow, RanksThatDisagreeAreNamed) {

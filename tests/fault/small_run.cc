@@ -75,15 +75,22 @@ Launch SmallRun::train_launch(const std::string& run, int ranks,
 }
 
 Outcome SmallRun::train(const std::string& run, int ranks, const std::vector<std::string>& sets,
-                        Started launcher, const std::map<std::string, std::string>& environment) {
+                        Started launcher, const std::map<std::string, std::string>& environment,
+                        const std::string& backend) {
   Launch launch = train_launch(run, ranks, sets);
+  launch.command.insert(launch.command.begin() + 1, {"--backend", backend});
   launch.launcher = launcher;
   launch.environment = environment;
   return testing::run_ranks(launch);
 }
 
+Launch SmallRun::resume_launch(const std::string& run, int ranks,
+                               const std::vector<std::string>& sets) {
+  return terse_launch({"resume", path(run)}, ranks, sets);
+}
+
 Outcome SmallRun::resume(const std::string& run, int ranks, const std::vector<std::string>& sets) {
-  return testing::run_ranks(terse_launch({"resume", path(run)}, ranks, sets));
+  return testing::run_ranks(resume_launch(run, ranks, sets));
 }
 
 std::vector<double> SmallRun::losses(const std::string& run) const {

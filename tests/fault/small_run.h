@@ -20,7 +20,10 @@ class SmallRun {
   testing::Outcome train(const std::string& run, int ranks,
                          const std::vector<std::string>& sets = {},
                          testing::Started launcher = testing::Started::environment,
-                         const std::map<std::string, std::string>& environment = {});
+                         const std::map<std::string, std::string>& environment = {},
+                         const std::string& backend = "auto");
+  testing::Launch resume_launch(const std::string& run, int ranks,
+                                const std::vector<std::string>& sets = {});
   testing::Outcome resume(const std::string& run, int ranks,
                           const std::vector<std::string>& sets = {});
   testing::Launch train_launch(const std::string& run, int ranks,

@@ -119,6 +119,47 @@ TEST(Binding, OneLineSaysEverything) {
             "rank 1: 4 of 8 cores (cpus 4-7), 4 threads, widened from the launcher's cpus 3");
 }
 
+// torchrun sets OMP_NUM_THREADS=1 itself: each of two ranks on eight cores still gets its four.
+TEST(Binding, TorchrunsOwnSingleThreadIsNoWish) {
+  const Machine machine("core:8 pu:1");
+  const Environment torchrun = {{"TORCHELASTIC_RUN_ID", "none"}, {"LOCAL_WORLD_SIZE", "2"}};
+  const auto bind = [&](Environment environment, const char* omp, std::optional<int> threads = {}) {
+    if (omp != nullptr) environment["OMP_NUM_THREADS"] = omp;
+    World world;
+    world.launcher = Launcher::torchrun;
+    world.size = world.local_size = 2;
+    BindingOptions options;
+    options.threads = threads;
+    options.omp = omp_setting(environment);
+    return plan_binding(machine.topology, machine.all, machine.all, world, options);
+  };
+  EXPECT_EQ(bind(torchrun, "1").threads, 4);
+  EXPECT_EQ(bind(torchrun, "1").text,
+            "rank 0: 4 of 8 cores (cpus 0-3), 4 threads, torchrun's OMP_NUM_THREADS=1 ignored");
+  EXPECT_EQ(bind(torchrun, "1", 1).text, "rank 0: 4 of 8 cores (cpus 0-3), 1 thread");
+  EXPECT_EQ(bind(torchrun, "2").threads, 2);
+  EXPECT_EQ(bind(torchrun, "3,1").threads, 3);
+  EXPECT_EQ(bind(torchrun, nullptr).threads, 4);
+  EXPECT_EQ(bind(torchrun, "x").threads, 4);
+  // One rank a machine, or another launcher: the variable is the user's.
+  EXPECT_EQ(bind({{"TORCHELASTIC_RUN_ID", "none"}, {"LOCAL_WORLD_SIZE", "1"}}, "1").threads, 1);
+  EXPECT_EQ(bind({{"LOCAL_WORLD_SIZE", "2"}}, "1").threads, 1);
+}
+
+TEST(Binding, LinesOfAJob) {
+  const Machine machine("core:8 pu:1");
+  std::vector<std::string> texts;
+  for (int rank = 0; rank < 2; ++rank)
+    texts.push_back(machine.bind(machine.all, machine.all, rank, 2).text);
+  EXPECT_EQ(
+      job_binding(texts),
+      (std::vector<std::string>{"each of 2 ranks: 4 of 8 cores (cpus 0-3 | 4-7), 4 threads"}));
+  EXPECT_EQ(job_binding({texts[0]}), std::vector{texts[0]});
+  const std::vector<std::string> uneven = {machine.bind(machine.all, machine.all, 0, 3).text,
+                                           machine.bind(machine.all, machine.all, 1, 3).text};
+  EXPECT_EQ(job_binding(uneven), uneven);
+}
+
 TEST(Binding, ThreadsMustBePositive) {
   BindingOptions options;
   options.threads = 0;

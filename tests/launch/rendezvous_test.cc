@@ -5,6 +5,7 @@
 #include <sched.h>
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
 #include "base/error.h"
@@ -56,6 +57,28 @@ TEST(RendezvousErrors, NameTheRankThatDidNotCome) {
   }
   // Rank 2 may lose rank 0's store first; rank 0 hosts it and always knows.
   EXPECT_THAT(outcome.exits[0].output, HasSubstr("rank 1 did not come")) << outcome.text();
+}
+
+// Either may be the first to come, and neither waits for ranks that do not exist.
+TEST(RendezvousErrors, DifferentNumbersOfRanksAreNamedByBoth) {
+  for (const auto& [first, second] : {std::pair{"2", "3"}, std::pair{"3", "2"}}) {
+    const std::string port = std::to_string(testing::free_port());
+    const auto launch = [&](const char* rank, const char* size) {
+      Launch one;
+      one.command = {TERSE_RANKS_PROGRAM, "join", "20"};
+      one.environment = {{"RANK", rank}, {"WORLD_SIZE", size}, {"MASTER_PORT", port}};
+      return one;
+    };
+    testing::Job zero(launch("0", first));
+    testing::Job one(launch("1", second));
+    for (const Outcome& outcome : {zero.wait(), one.wait()}) {
+      EXPECT_EQ(outcome.exits[0].code, static_cast<int>(ExitCode::disagree)) << outcome.text();
+      for (const std::string& said : {fmt::format("rank 0 was started as one of {}", first),
+                                     fmt::format("rank 1 as one of {}", second)})
+        EXPECT_THAT(outcome.exits[0].output, HasSubstr(said));
+      EXPECT_LT(outcome.seconds, 15) << "it must not wait for the deadline of 20 s";
+    }
+  }
 }
 
 TEST(RendezvousErrors, APortInUseIsAUsageError) {
@@ -139,6 +162,31 @@ TEST(Doctor, ReportsTheBindingThatWasAskedFor) {
   ASSERT_EQ(::sched_getaffinity(0, sizeof mask, &mask), 0);
   const Binding all = examine(environment, {}, {.bind = Bind::none}).binding;
   EXPECT_EQ(static_cast<int>(all.cpus.size()), CPU_COUNT(&mask));
+}
+
+TEST(Doctor, SaysWhereEveryValueCameFrom) {
+  const Environment two = {
+      {"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "10.0.0.1"}, {"MASTER_PORT", "29500"}};
+  const Environment torchrun = {{"TORCHELASTIC_RUN_ID", "j"}, {"TORCHELASTIC_RESTART_COUNT", "1"},
+                                {"LOCAL_RANK", "1"},          {"LOCAL_WORLD_SIZE", "2"},
+                                {"GROUP_RANK", "0"},          {"GROUP_WORLD_SIZE", "1"}};
+  Environment elastic = two;
+  elastic.insert(torchrun.begin(), torchrun.end());
+  for (const Environment& environment : {Environment{}, two, elastic}) {
+    std::istringstream text(render_text(examine(environment)));
+    int values = 0;
+    for (std::string line; std::getline(text, line) && !line.starts_with("host");) {
+      const std::string name = line.substr(0, line.find(' '));
+      if (name == "launcher" || name == "store") continue;
+      EXPECT_TRUE(line.find(" from ") != std::string::npos ||
+                  line.ends_with("known after rendezvous"))
+          << line;
+      ++values;
+    }
+    EXPECT_EQ(values, environment.empty() ? 8 : 10);
+  }
+  EXPECT_EQ(examine(elastic).world.origin.at("restart"), "TORCHELASTIC_RESTART_COUNT");
+  EXPECT_EQ(examine({}).world.origin.at("job"), "default");
 }
 
 TEST(Doctor, ReportsAWrongLaunchInsteadOfFailing) {

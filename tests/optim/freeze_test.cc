@@ -41,6 +41,24 @@ TEST(FreezeRule, AGrowingVarianceHasNotSettled) {
   EXPECT_EQ(first_due(FreezeRule::automatic(0.9, 20, 1000), norm), 111);
 }
 
+TEST(FreezeRule, SaysTheRatioAndTheBound) {
+  EXPECT_EQ(FreezeRule::fixed(17).reason(17), "[optim] freeze = 17");
+  const auto observed = [](double last) {
+    FreezeRule rule = FreezeRule::automatic(0.5, 3, 100);
+    for (const double norm : {8.0, 7.0, last}) rule.observe(norm);
+    return rule;
+  };
+  EXPECT_TRUE(observed(7.76).due(4));
+  EXPECT_EQ(observed(7.76).reason(4),
+            "||v|| is 0.9700 of that 2 steps before, settled between 0.96 and 1.0417");
+  EXPECT_FALSE(observed(4).due(4));
+  EXPECT_EQ(observed(4).reason(100),
+            "100 dense steps at most; ||v|| is 0.5000 of that 2 steps before, settled between 0.96 "
+            "and 1.0417");
+  EXPECT_EQ(FreezeRule::automatic(0.5, 3, 100).reason(100),
+            "100 dense steps at most; a window of 2 steps is not full");
+}
+
 TEST(FreezeRule, NeverBeforeTheWarmUpEnds) {
   EXPECT_EQ(first_due(FreezeRule::automatic(0.9, 200, 1000), [](int64_t) { return 1.0; }), 200);
 }

@@ -13,5 +13,6 @@ inline void expect(bool condition, const std::string& what) {
 
 void dgc_runs(const Group& group);
 void zero_one_runs(const Group& group);
+void unused_on_one_rank(const Group& group);
 
 }  // namespace terse

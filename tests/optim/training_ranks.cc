@@ -177,6 +177,7 @@ int run(const std::string& file) {
     diverging_replicas(group);
     dgc_runs(group);
     zero_one_runs(group);
+    unused_on_one_rank(group);
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());

@@ -93,6 +93,7 @@ constexpr Expected kHalfInt[] = {{1, 0.36338023, 0.7978845608}, {2, 0.11884605, 
 struct Sample {
   std::vector<float> z, decoded;
   std::vector<int8_t> codes;
+  float scale = 0;
   double error = 0, untrusted = 0;
 };
 
@@ -105,8 +106,9 @@ Sample sampled(const Grid& grid, int64_t n) {
   s.decoded.resize(s.z.size());
   s.codes.resize(s.z.size());
   std::vector<uint8_t> mask(static_cast<size_t>(mask_stride(n)));
-  quantize_rows(grid, {}, {.f32 = s.z.data(), .rows = 1, .columns = n},
-                {.codes = s.codes.data(), .f32 = s.decoded.data(), .mask = mask.data()});
+  quantize_rows(
+      grid, {}, {.f32 = s.z.data(), .rows = 1, .columns = n},
+      {.codes = s.codes.data(), .scales = &s.scale, .f32 = s.decoded.data(), .mask = mask.data()});
   int64_t kept = 0;
   for (const uint8_t byte : mask) kept += __builtin_popcount(byte);
   s.untrusted = 1.0 - static_cast<double>(kept) / static_cast<double>(n);
@@ -163,14 +165,22 @@ TEST(Grid, IntegerProductIdentity) {
   const Sample a = sampled(mse_grid("half_int", 4, 0, ScaleType::f32, 0), 512);
   const Sample w = sampled(mse_grid("half_int", 8, 0, ScaleType::f32, 0), 512);
   int64_t product = 0, sum_a = 0, sum_w = 0;
-  double exact = 0;
+  std::vector<float> x(512), y(512);
+  decode_rows({a.codes.data(), &a.scale, 1, 512, 0, 0.5f}, x.data(), nullptr);
+  decode_rows({w.codes.data(), &w.scale, 1, 512, 0, 0.5f}, y.data(), nullptr);
+  double decoded = 0, magnitude = 0;
   for (size_t i = 0; i < 512; ++i) {
     product += int64_t{a.codes[i]} * w.codes[i];
     sum_a += a.codes[i];
     sum_w += w.codes[i];
-    exact += (a.codes[i] + 0.5) * (w.codes[i] + 0.5);
+    decoded += double{x[i]} * y[i];
+    magnitude += std::fabs(double{x[i]} * y[i]);
   }
-  EXPECT_EQ(static_cast<double>(4 * product + 2 * (sum_a + sum_w) + 512), 4 * exact);
+  const double codes = static_cast<double>(product) + static_cast<double>(sum_a + sum_w) / 2 + 128;
+  // A decoded value is rounded once, to fp32: 2^-24 of it on either side.
+  EXPECT_NEAR(decoded, double{a.scale} * w.scale * codes, magnitude * std::ldexp(1.0, -23));
+  EXPECT_EQ(x, a.decoded);
+  EXPECT_EQ(y, w.decoded);
 }
 
 // x_i = sin(1.7 i + 0.3)(1 + 0.5 cos(0.37 i)), rotated by one block of 128: values computed in fp64

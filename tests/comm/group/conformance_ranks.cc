@@ -1,29 +1,25 @@
 // What every backend must do, run by group_test.cc under every launcher and number of ranks:
 //   comm_group_ranks conformance gloo|mpi|auto|nccl
-//   comm_group_ranks die | sleep | stop | leave | throw      (rank 1 misbehaves)
+//   comm_group_ranks die | sleep | stop | leave | throw [BACKEND]      (rank 1 misbehaves)
+//   comm_group_ranks silent      (rank 1 dies while nothing is exchanged)
+//   comm_group_ranks wait BACKEND      (rank 1 comes a second late)
 // Values are integers small enough for fp32 to add exactly, so results compare exactly.
 #include <fmt/ranges.h>
-#include <signal.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <numeric>
-#include <thread>
 
 #include "base/error.h"
 #include "comm/group.h"
 #include "comm/group_gpu.h"
 #include "comm/mpi_backend.h"
 #include "launch/rendezvous.h"
+#include "tests/comm/group/ranks.h"
 
 namespace terse {
 namespace {
 
 constexpr int64_t kSizes[] = {0, 1, 2, 3, 7, 64, 65, 1000, 100'003};
-
-void expect(bool condition, const std::string& what) {
-  if (!condition) throw std::runtime_error("conformance: " + what);
-}
 
 void expect_equal(const at::Tensor& a, const at::Tensor& b, const std::string& what) {
   expect(at::equal(a, b), what);
@@ -283,37 +279,6 @@ void conformance(const World& world, const c10::intrusive_ptr<c10d::Store>& stor
   expect(group.dead_peers().empty(), "nobody died");
 }
 
-// Rank 1 misbehaves while the others are in a collective.
-void misbehave(const World& world, const c10::intrusive_ptr<c10d::Store>& store,
-               const std::string& how) {
-  GroupOptions options;
-  options.backend = BackendKind::gloo;
-  options.timeout = std::chrono::seconds(how == "sleep" ? 3 : 20);
-  options.heartbeat_limit = std::chrono::seconds(3);
-  Group group = make_group(world, store, options);
-  at::Tensor tensor = at::ones({1000});
-  group.all_reduce(tensor, "healthy").wait();
-  if (world.rank == 1) {
-    if (how == "die") ::raise(SIGKILL);
-    if (how == "stop") ::raise(SIGSTOP);
-    if (how == "leave") return;
-    if (how == "throw") fail(ExitCode::non_finite, "an error of rank 1 alone");
-    if (how == "sleep") std::this_thread::sleep_for(std::chrono::seconds(6));
-  }
-  try {
-    group.all_reduce(tensor, "bucket 7").wait();
-  } catch (const Error&) {
-    const auto dead = group.dead_peers();
-    std::printf("dead %s\n", fmt::format("{}", fmt::join(dead, ",")).c_str());
-    try {
-      group.barrier();
-    } catch (const Error& again) {
-      std::printf("again %d\n", static_cast<int>(again.code()));
-    }
-    throw;
-  }
-}
-
 int run(const std::string& what, const std::string& backend) {
   try {
     at::set_num_threads(1);
@@ -321,8 +286,12 @@ int run(const std::string& what, const std::string& backend) {
     auto store = join(world, std::chrono::seconds(30));
     if (what == "conformance") {
       conformance(world, store, backend);
+    } else if (what == "silent") {
+      silent(world, store);
+    } else if (what == "wait") {
+      wait_for_late_rank(world, store, backend);
     } else {
-      misbehave(world, store, what);
+      misbehave(world, store, what, backend);
     }
   } catch (const Error& e) {
     std::printf("Error %d: %s\n", static_cast<int>(e.code()), e.what());

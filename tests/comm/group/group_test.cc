@@ -74,7 +74,7 @@ void expect_named(const Outcome& outcome, ExitCode code) {
 }
 
 TEST(GroupFailure, AKilledRankIsNamedByAllOthers) {
-  const Outcome outcome = run(Started::environment, 3, {"die"});
+  const Outcome outcome = run(Started::environment, 3, {"die", "gloo"});
   expect_named(outcome, ExitCode::peer_lost);
   EXPECT_EQ(outcome.exits[1].signal, SIGKILL);
   for (const size_t r : {size_t{0}, size_t{2}}) {
@@ -86,7 +86,7 @@ TEST(GroupFailure, AKilledRankIsNamedByAllOthers) {
 TEST(GroupFailure, AStoppedRankIsNamedByAllOthers) {
   Launch launch;
   launch.ranks = 3;
-  launch.command = {TERSE_RANKS_PROGRAM, "stop"};
+  launch.command = {TERSE_RANKS_PROGRAM, "stop", "gloo"};
   testing::Job job(launch);
   EXPECT_TRUE(job.wait_for(0, "Error"));
   EXPECT_TRUE(job.wait_for(2, "Error"));
@@ -95,21 +95,65 @@ TEST(GroupFailure, AStoppedRankIsNamedByAllOthers) {
 }
 
 TEST(GroupFailure, ASleepingRankPassesTheDeadline) {
-  const Outcome outcome = run(Started::environment, 3, {"sleep"});
+  const Outcome outcome = run(Started::environment, 3, {"sleep", "gloo"});
   expect_named(outcome, ExitCode::deadline);
   EXPECT_EQ(outcome.exits[1].code, static_cast<int>(ExitCode::deadline)) << outcome.text();
 }
 
 TEST(GroupFailure, ARankThatLeavesEarlyIsNamed) {
-  const Outcome outcome = run(Started::environment, 3, {"leave"});
+  const Outcome outcome = run(Started::environment, 3, {"leave", "gloo"});
   expect_named(outcome, ExitCode::peer_lost);
   EXPECT_EQ(outcome.exits[1].code, 0) << outcome.text();
 }
 
 TEST(GroupFailure, ARankThatThrowsIsNamed) {
-  const Outcome outcome = run(Started::environment, 3, {"throw"});
+  const Outcome outcome = run(Started::environment, 3, {"throw", "gloo"});
   expect_named(outcome, ExitCode::peer_lost);
   EXPECT_EQ(outcome.exits[1].code, static_cast<int>(ExitCode::non_finite)) << outcome.text();
+}
+
+TEST(GroupFailure, ARankThatDiesInSilenceIsFoundByListening) {
+  const Outcome outcome = run(Started::environment, 3, {"silent"});
+  EXPECT_EQ(outcome.exits[1].signal, SIGKILL) << outcome.text();
+  for (const size_t r : {size_t{0}, size_t{2}}) {
+    EXPECT_EQ(outcome.exits[r].code, 0) << outcome.text();
+    EXPECT_THAT(outcome.exits[r].output, HasSubstr("dead 1\n")) << outcome.text();
+  }
+}
+
+// Under mpirun the first rank that fails ends the job, so one rank's words are all there is.
+void expect_named_under_mpirun(const Outcome& outcome, ExitCode code) {
+  const testing::Exit& exit = outcome.exits[0];
+  ASSERT_FALSE(exit.timed_out) << outcome.text();
+  EXPECT_EQ(exit.code, static_cast<int>(code)) << outcome.text();
+  EXPECT_THAT(exit.output, HasSubstr(fmt::format("Error {}: ", static_cast<int>(code))));
+  EXPECT_THAT(exit.output, HasSubstr("rank 1"));
+  EXPECT_THAT(exit.output, HasSubstr("bucket 7"));
+}
+
+TEST(GroupFailureMpi, ASleepingRankPassesTheDeadline) {
+  if (!testing::available(Started::mpirun)) GTEST_SKIP() << "no mpirun";
+  expect_named_under_mpirun(run(Started::mpirun, 3, {"sleep", "mpi"}), ExitCode::deadline);
+}
+
+TEST(GroupFailureMpi, AStoppedRankIsNamed) {
+  if (!testing::available(Started::mpirun)) GTEST_SKIP() << "no mpirun";
+  expect_named_under_mpirun(run(Started::mpirun, 3, {"stop", "mpi"}), ExitCode::peer_lost);
+}
+
+// mpirun sees a killed rank first and ends the others.
+TEST(GroupFailureMpi, AKilledRankEndsTheJob) {
+  if (!testing::available(Started::mpirun)) GTEST_SKIP() << "no mpirun";
+  const Outcome outcome = run(Started::mpirun, 3, {"die", "mpi"});
+  ASSERT_FALSE(outcome.exits[0].timed_out) << outcome.text();
+  EXPECT_EQ(outcome.exits[0].code, 128 + SIGKILL) << outcome.text();
+  EXPECT_THAT(outcome.exits[0].output, HasSubstr("process rank 1"));
+}
+
+TEST(GroupMpi, WaitingLeavesTheProcessorToOthers) {
+  if (!testing::available(Started::mpirun)) GTEST_SKIP() << "no mpirun";
+  const Outcome outcome = run(Started::mpirun, 2, {"wait", "mpi"});
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
 }
 
 TEST(Group, SingleSendsNothing) {

@@ -82,6 +82,14 @@ TEST(Heartbeat, AStoreThatIsSilentForTheLimitIsGivenUp) {
   EXPECT_NE(second.failure()->text.find("hosts the store"), std::string::npos);
 }
 
+TEST(Heartbeat, BehindACutLineIsTheRankThatHostsTheStore) {
+  Pair pair;
+  Heartbeat first = pair.first(60s), second = pair.second(60s);
+  EXPECT_EQ(second.behind(0), "none");
+  *pair.cut = true;
+  EXPECT_EQ(second.behind(0), "rank 0, whose store does not answer");
+}
+
 // A transport broke as well: nobody waits for the limit.
 TEST(Heartbeat, DiagnosisGivesASilentStoreUpAtOnce) {
   Pair pair;

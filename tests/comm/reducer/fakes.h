@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -35,7 +36,7 @@ class EchoExchange final : public Exchange {
   int rounds() const override { return 2; }
   void start(int64_t bucket, const at::Tensor& message) override {
     if (fail_at == bucket) fail(ExitCode::peer_lost, "rank 1 is gone");
-    thread_of_start = std::this_thread::get_id();
+    thread_of_start.store(std::this_thread::get_id());
     kept_[static_cast<size_t>(bucket)] = message.clone();
     log_->add(fmt::format("{} start {}", name_, bucket));
   }
@@ -55,7 +56,7 @@ class EchoExchange final : public Exchange {
 
   int64_t fail_at = -1;
   double spoil = 0;
-  std::thread::id thread_of_start;
+  std::atomic<std::thread::id> thread_of_start;
 
  private:
   std::string name_;

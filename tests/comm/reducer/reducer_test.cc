@@ -83,15 +83,19 @@ TEST(Reducer, AStepMovesTheWeightsAndClearsTheGradients) {
   EXPECT_EQ(f.log->count("codec"), 0);
 }
 
+// Every bucket goes out once, with the sum of its micro-batches.
 TEST(Reducer, MicroBatchesAddUp) {
-  Fixture f({.clip = 0});
-  f.reducer->begin(1, 0.5);
-  f.loss(0.25).backward();
-  EXPECT_EQ(f.log->lines.size(), 0u);
-  f.reducer->last_micro_batch();
-  f.loss(0.75).backward();
-  f.reducer->finish(0);
-  EXPECT_FLOAT_EQ(f.weight(1), 1 - 0.5f * 2);
+  for (const PhasePlan& plan : {PhasePlan{}, kCodec}) {
+    Fixture f({.clip = 0}, [plan](int64_t) { return plan; });
+    f.reducer->begin(1, 0.5);
+    f.loss(0.25).backward();
+    EXPECT_EQ(f.log->lines.size(), 0u);
+    f.reducer->last_micro_batch();
+    f.loss(0.75).backward();
+    EXPECT_EQ(f.reducer->finish(0).phase, plan.phase);
+    EXPECT_FLOAT_EQ(f.weight(1), 1 - 0.5f * 2);
+    EXPECT_EQ(f.log->count(plan.phase == Phase::codec ? "codec start" : "dense start"), 3);
+  }
 }
 
 TEST(Reducer, AParameterWithoutGradientContributesZeros) {
@@ -107,13 +111,20 @@ TEST(Reducer, AParameterWithoutGradientContributesZeros) {
 
 TEST(Reducer, ExchangesWhileBackwardRuns) {
   Fixture f;
+  const auto began = [&] { return f.dense->thread_of_start.load() != std::thread::id(); };
+  bool during_backward = false;
+  // The last gradient, which the last bucket needs, is not there before the first bucket is on its
+  // way.
+  f.weights[0].value.register_hook([&](const at::Tensor&) {
+    for (int i = 0; i < 2000 && !began(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    during_backward = began();
+  });
   f.reducer->begin(1, 0.5);
   f.reducer->last_micro_batch();
   f.loss(1).backward();
-  // All gradients are there; the communication thread must come to its end without finish().
-  for (int i = 0; i < 1000 && f.dense->thread_of_start == std::thread::id(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  EXPECT_NE(f.dense->thread_of_start, std::this_thread::get_id());
+  EXPECT_TRUE(during_backward);
+  EXPECT_NE(f.dense->thread_of_start.load(), std::this_thread::get_id());
   f.reducer->finish(0);
 }
 

@@ -85,6 +85,8 @@ class Reference {
   Vector p;                // weights
   double coefficient = 1;  // of the last step's clipping
   TwoStageReference exchange;
+  const Vector& vhat() const { return v_; }
+  const Vector& residual(size_t rank) const { return exchange.residual(rank); }
 
  private:
   double correction(double beta) const { return 1 - std::pow(beta, static_cast<double>(t_)); }
@@ -155,6 +157,13 @@ std::vector<SafetensorsFile> run_onebit(const Settings& s, const at::Tensor& sta
   return Lab().run(words, inputs);
 }
 
+double furthest(const Vector& a, const Vector& b) {
+  double worst = a.size() == b.size() ? 0 : 1e9;
+  for (size_t i = 0; i < std::min(a.size(), b.size()); ++i)
+    worst = std::max(worst, std::abs(a[i] - b[i]));
+  return worst;
+}
+
 // What 1-bit Adam did to the weights, and its clip coefficients, after every step.
 void compare(const Settings& settings) {
   const at::Tensor start = message(kElements, 7, 0).view({16, 16});
@@ -169,11 +178,15 @@ void compare(const Settings& settings) {
     const std::string name = fmt::format("w@{}", t);
     const at::Tensor ours = tensor_of(files[0], name);
     ASSERT_TRUE(at::equal(ours, tensor_of(files[1], name))) << "ranks differ at step " << t;
-    const Vector w = values_of(ours);
-    double worst = 0;
-    for (size_t i = 0; i < w.size(); ++i) worst = std::max(worst, std::abs(w[i] - reference.p[i]));
     // fp32 against fp64: 1e-7 of weights near 1 a step, and of steps of at most 0.1.
-    EXPECT_LT(worst, 5e-6) << t;
+    EXPECT_LT(furthest(values_of(ours), reference.p), 5e-6) << t;
+  }
+  for (size_t rank = 0; rank < 2; ++rank) {
+    // Sums of a few squares and momenta near 1, in fp32.
+    EXPECT_LT(furthest(values_of(tensor_of(files[rank], "w.vhat")), reference.vhat()), 1e-6);
+    const Vector& kept = reference.residual(rank);
+    EXPECT_LT(furthest(values_of(tensor_of(files[rank], "w.residual")), kept), 5e-6);
+    EXPECT_GT(norm_of(kept), 0.1) << "nothing was kept, so the comparison says nothing";
   }
   // No sign was decided by rounding, or the two could part at no one's fault.
   EXPECT_GT(reference.exchange.least_margin, 2e-6);

@@ -48,6 +48,8 @@ class TwoStageReference {
     for (Vector& w : worker_) std::ranges::fill(w, 0);
   }
 
+  const Vector& residual(size_t rank) const { return worker_[rank]; }
+
   // The value closest to 0 that had to be given a sign, as a part of its scale.
   double least_part = 1e9;
   double least_margin = 1e9;  // and as it is

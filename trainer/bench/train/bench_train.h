@@ -4,7 +4,7 @@
 //
 // The contenders take turns in every round on the same cores, with the same allocator settings; a
 // ratio is the median over rounds of the round's ratio. Needs an otherwise idle machine. --quick
-// takes about 20 s; the full bench adds torch.compile, which takes minutes to compile.
+// takes about 40 s; the full bench adds torch.compile, which takes minutes to compile.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -8,17 +8,10 @@
 #include "comm/make_exchange.h"
 #include "export/safetensors.h"
 #include "trainer/lab/exchange/lab_exchange_input.h"
+#include "trainer/lab/ranked_path.h"
 
 namespace terse {
 namespace {
-
-std::string path_of(const std::string& pattern, int rank) {
-  std::string path = pattern;
-  const std::string mark = "{rank}";
-  for (size_t at; (at = path.find(mark)) != std::string::npos;)
-    path.replace(at, mark.size(), std::to_string(rank));
-  return path;
-}
 
 std::string json_array(const std::vector<int64_t>& values) {
   return fmt::format("[{}]", fmt::join(values, ","));
@@ -66,7 +59,7 @@ at::Tensor average(Exchange& exchange, const at::Tensor& message) {
 }  // namespace
 
 void lab_exchange(const LabExchangeOptions& options, Group group) {
-  const LabExchangeInput input(path_of(options.in, group.rank()));
+  const LabExchangeInput input(ranked_path(options.in, group.rank()));
   const BucketPlan plan{{input.bucket()}};
   const auto exchange = make_exchange(group, options.exchange, at::kCPU, options.ranks_per_node);
   exchange->attach(plan);
@@ -89,7 +82,7 @@ void lab_exchange(const LabExchangeOptions& options, Group group) {
   if (const at::Tensor kept = exchange->server_residual(0); kept.defined())
     output.add("server_residual", kept, {chunk.size()});
   if (group.rank() == 0 || options.out.find("{rank}") != std::string::npos)
-    output.write(path_of(options.out, group.rank()),
+    output.write(ranked_path(options.out, group.rank()),
                  {{"server_offset", std::to_string(chunk.begin)},
                   {"wire_bytes", json_array(wire)},
                   {"dense_bytes", json_array(dense)}});

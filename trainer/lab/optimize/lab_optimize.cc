@@ -15,6 +15,7 @@
 #include "export/safetensors.h"
 #include "optim/make_reducer.h"
 #include "optim/schedule.h"
+#include "trainer/lab/ranked_path.h"
 
 namespace terse {
 namespace {
@@ -120,12 +121,6 @@ class Output {
   std::map<std::string, at::Tensor> tensors_;
 };
 
-std::string ranked(std::string path, int rank) {
-  const size_t at = path.find("{rank}");
-  if (at != std::string::npos) path.replace(at, 6, std::to_string(rank));
-  return path;
-}
-
 std::vector<Parameter> parameters_of(const Input& input) {
   std::vector<Parameter> parameters;
   for (const auto& [name, value] : input.values)
@@ -136,7 +131,7 @@ std::vector<Parameter> parameters_of(const Input& input) {
 }  // namespace
 
 void lab_optimize(const LabOptimizeOptions& options, Group group) {
-  const Input input = read(ranked(options.in, group.rank()));
+  const Input input = read(ranked_path(options.in, group.rank()));
   const std::vector<Parameter> parameters = parameters_of(input);
   const auto steps = static_cast<int64_t>(input.gradients.size());
   ReducerOptions reducer_options;
@@ -166,7 +161,7 @@ void lab_optimize(const LabOptimizeOptions& options, Group group) {
     output.add_state(state, p, Scope::own, "exchange/residual/", ".residual");
   }
   if (group.rank() == 0 || options.out.find("{rank}") != std::string::npos)
-    output.write(ranked(options.out, group.rank()), log.metadata());
+    output.write(ranked_path(options.out, group.rank()), log.metadata());
 }
 
 }  // namespace terse
