@@ -58,12 +58,13 @@ std::unique_ptr<Exchange> make_flat(Group group, const ExchangeOptions& options,
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
                                         at::Device device, int64_t ranks_per_node) {
   const std::string& codec = options.codec;
+  if (codec == "auto") return make_auto_exchange(std::move(group), options, device);
   if (!options.compressed()) return make_dense_exchange(std::move(group), options, device);
   if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank" &&
       codec != "lgreco")
     fail(ExitCode::usage,
          "[exchange] codec = \"{}\" is not known; there are fp32, bf16, onebit, bits, topk, "
-         "lowrank and lgreco",
+         "lowrank, lgreco and auto",
          codec);
   if (codec == "lgreco")
     return std::make_unique<LgrecoExchange>(
@@ -94,6 +95,7 @@ std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions
 
 double sparse_break_even(const ExchangeOptions& options, int64_t ranks) {
   if (ranks <= 1) return 1;
+  if (options.codec == "auto") return sparse_break_even(options.with_codec("topk"), ranks);
   const auto n = static_cast<double>(ranks);
   const double dense = 8 * (n - 1) / n;  // bytes an element
   const double entry =

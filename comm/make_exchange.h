@@ -20,6 +20,7 @@ namespace terse {
 //                  scatter beyond, where gather sends N - 1 copies
 //   lowrank        comm/low_rank_exchange.h
 //   lgreco         the family's exchange inside comm/lgreco_exchange.h
+//   auto           any of its candidates, by bucket: comm/auto_exchange.h
 //
 // `ranks_per_node` counts with options.hierarchy (comm/hierarchical_exchange.h).
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
@@ -28,6 +29,11 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
 // The exchange of dense phases: options.codec itself if it is dense, else options.dense.
 std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
                                               at::Device device = at::kCPU);
+
+// Of codec = "auto" and its candidates, which must be given; with compressed ones the dense one is
+// options.dense and comes first. Error(usage) for a GPU: what is measured there would be launches.
+std::unique_ptr<Exchange> make_auto_exchange(Group group, const ExchangeOptions& options,
+                                             at::Device device = at::kCPU);
 
 // The density of topk from which on it sends more bytes than a dense fp32 average would.
 double sparse_break_even(const ExchangeOptions& options, int64_t ranks);

@@ -24,7 +24,8 @@ struct Ballot {
   int64_t next_phase = 0;  // rank 0's counts
   int64_t next_residual_epoch = 0;
   double next_density = 0;
-  int64_t stop = 0;  // not 0: this rank was asked to stop after this step
+  int64_t decide = 0;  // not 0: a decision is due at this step's commit; rank 0's counts
+  int64_t stop = 0;    // not 0: this rank was asked to stop after this step
 };
 
 struct Tally {
@@ -32,6 +33,7 @@ struct Tally {
   double loss = 0;        // mean over ranks, summed in rank order
   double norm = 0;        // sqrt(mean over ranks of the squared gradient norms)
   PhasePlan next;         // rank 0's
+  bool decide = false;    // rank 0's
   bool stop = false;      // some rank was asked to stop
 };
 
@@ -39,7 +41,7 @@ struct Tally {
 // clip coefficient differ from rank 0's, with both values.
 Tally tally(std::span<const Ballot> ballots);
 
-// Collective; 88 bytes a rank.
+// Collective; 96 bytes a rank.
 Tally vote(Group& group, const Ballot& own);
 
 }  // namespace terse

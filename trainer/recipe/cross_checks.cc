@@ -37,9 +37,27 @@ void check_steps(const Recipe& recipe, Keys& keys) {
                                        recipe.optim.freeze, steps));
 }
 
+// What the optimizer can do with each candidate; all of its own choosing are fine.
+void check_auto(const Recipe& recipe, Keys& keys) {
+  const std::string& optim = recipe.optim.name;
+  bool lossy = recipe.exchange.candidates.empty();
+  for (const std::string& name : recipe.exchange.candidates) {
+    lossy = lossy || !is_dense(name);
+    if (!is_dense(name) && (optim == "sgd" || (optim == "dgc" && name != "topk")))
+      keys.problem("candidates", fmt::format("[optim] name = \"{}\" cannot use {}: {}", optim, name,
+                                             optim == "sgd" ? "it averages densely; dgc sends topk"
+                                                            : "it sends topk, or densely"));
+  }
+  if (!lossy && (optim == "onebit_adam" || optim == "dgc"))
+    keys.problem("candidates", fmt::format("[optim] name = \"{}\" compresses, and none of these "
+                                           "does; use name = \"adamw\"",
+                                           optim));
+}
+
 // DGC masks the velocity of what a rank itself has sent, so it must be told what that was.
 void check_dgc(const Recipe& recipe, Keys& keys) {
   const std::string& codec = recipe.exchange.codec;
+  if (codec == "auto") return check_auto(recipe, keys);
   if (recipe.optim.name == "dgc" && codec != "topk")
     keys.problem("codec",
                  fmt::format("[optim] name = \"dgc\" sends the largest of its velocity and "
@@ -61,6 +79,7 @@ void check_dgc(const Recipe& recipe, Keys& keys) {
 // A recipe that asks for compression and gets none is an error, not a silent fall-back.
 void check_compression(const Recipe& recipe, Keys& keys) {
   check_dgc(recipe, keys);
+  if (recipe.exchange.codec == "auto") return;
   if (recipe.optim.name != "onebit_adam" || recipe.exchange.compressed()) return;
   keys.problem("codec", fmt::format("[optim] name = \"onebit_adam\" compresses its momentum, but "
                                     "\"{}\" does not; choose codec = \"onebit\", or [optim] name "
