@@ -92,9 +92,11 @@ double ErrorControl::squared_norm() const {
 }
 
 void ErrorControl::save(StateWriter& state) const {
-  for (size_t b = 0; b < counts_.size(); ++b)
-    state.value(Scope::shared, steps_key(static_cast<int64_t>(b)),
-                static_cast<int64_t>(counts_[b].committed));
+  for (size_t b = 0; b < counts_.size(); ++b) {
+    const auto bucket = static_cast<int64_t>(b);
+    if (residual_.current(bucket).numel() == 0) continue;  // exchanged by another (SelectExchange)
+    state.value(Scope::shared, steps_key(bucket), static_cast<int64_t>(counts_[b].committed));
+  }
   residual_.save(state);
   if (error_) error_->save(state);
   if (mean_) mean_->save(state);

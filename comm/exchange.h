@@ -32,6 +32,7 @@
 #include "base/error.h"
 #include "base/state.h"
 #include "comm/bucket.h"
+#include "comm/decider.h"
 
 namespace terse {
 
@@ -121,6 +122,9 @@ class Exchange {
   // Same number of ranks: bitwise. Another number: every rank gets the mean of the saved worker
   // residuals and its part of the concatenated server residual, so the pending update is unchanged.
   virtual void load(const StateReader& state) { (void)state; }
+
+  // Of an exchange that chooses while running; null: nothing is decided in votes.
+  virtual Decider* decider() { return nullptr; }
 
  protected:
   ExchangeObserver observer_;

@@ -81,12 +81,13 @@ std::unique_ptr<Exchange> over_nodes(
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
                                         at::Device device, int64_t ranks_per_node) {
   const std::string& codec = options.codec;
+  if (codec == "auto") return make_auto_exchange(std::move(group), options, device);
   if (!options.compressed()) return make_dense_exchange(group, options, device, ranks_per_node);
   if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank" &&
       codec != "lgreco")
     fail(ExitCode::usage,
          "[exchange] codec = \"{}\" is not known; there are fp32, bf16, onebit, bits, topk, "
-         "lowrank and lgreco",
+         "lowrank, lgreco and auto",
          codec);
   if (codec == "lgreco") check_cpu(device, codec);
   const Slicing slicing = options.worker() == "lowrank" ? Slicing::segments : Slicing::even;
@@ -117,6 +118,7 @@ std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions
 double sparse_break_even(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per_node) {
   if (two_levels(options, ranks, ranks_per_node)) ranks /= ranks_per_node;
   if (ranks <= 1) return 1;
+  if (options.codec == "auto") return sparse_break_even(options.with_codec("topk"), ranks);
   const auto n = static_cast<double>(ranks);
   const double dense = 8 * (n - 1) / n;  // bytes an element
   const double entry =

@@ -11,10 +11,20 @@ namespace {
 // A key that was set although nothing reads it would promise something.
 class Owners {
  public:
-  Owners(Keys& keys, const std::string& codec) : keys_(keys), codec_(codec) {}
+  Owners(Keys& keys, const ExchangeOptions& options) : keys_(keys), codec_(options.worker()) {
+    used_ = {codec_};
+    if (options.codec != "auto") return;
+    const std::vector<std::string> by_optimizer = {"fp32", "bf16", "onebit", "bits", "topk"};
+    const auto& more = options.candidates.empty() ? by_optimizer : options.candidates;
+    used_.insert(used_.end(), more.begin(), more.end());
+  }
+
+  bool uses(std::string_view codec) const {
+    return std::find(used_.begin(), used_.end(), codec) != used_.end();
+  }
 
   void check(const char* key, bool set, std::initializer_list<std::string_view> codecs) {
-    if (!set || std::find(codecs.begin(), codecs.end(), codec_) != codecs.end()) return;
+    if (!set || std::any_of(codecs.begin(), codecs.end(), [&](auto c) { return uses(c); })) return;
     std::string names;
     for (const std::string_view name : codecs)
       names += (names.empty() ? "" : ", ") + std::string(name);
@@ -23,13 +33,44 @@ class Owners {
 
  private:
   Keys& keys_;
-  const std::string& codec_;
+  std::string codec_;
+  std::vector<std::string> used_;
 };
+
+const std::vector<std::string> kCandidates = {"fp32", "bf16", "onebit", "bits", "topk", "lowrank"};
+
+void check_auto(const ExchangeOptions& options, Keys& keys) {
+  if (options.codec != "auto") {
+    if (!options.candidates.empty())
+      keys.problem("candidates",
+                   "has no effect with codec = \"" + options.codec + "\"; it belongs to auto");
+    if (!options.replay.empty())
+      keys.problem("replay", "has no effect with codec = \"" + options.codec +
+                                 "\"; decisions of auto are repeated");
+    return;
+  }
+  for (const std::string& name : options.candidates) {
+    if (std::find(kCandidates.begin(), kCandidates.end(), name) == kCandidates.end()) {
+      const std::string best = nearest(name, kCandidates);
+      keys.problem("candidates", "'" + name +
+                                     "' is none of fp32, bf16, onebit, bits, topk, lowrank" +
+                                     (best.empty() ? "" : "; did you mean '" + best + "'?"));
+    }
+    if (options.compressed() && is_dense(name) && name != options.dense)
+      keys.problem("candidates", "beside compressed ones the dense type is that of dense = \"" +
+                                     options.dense + "\", not " + name);
+  }
+  if (options.feedback != "classic")
+    keys.problem("feedback",
+                 "auto moves residuals between codecs, which goes with \"classic\" only");
+  if (options.hierarchy) keys.problem("hierarchy", "does not go with codec = \"auto\" yet");
+}
 
 }  // namespace
 
 void ExchangeOptions::bind(Keys& keys) {
-  keys.choice("codec", codec, {"fp32", "bf16", "onebit", "bits", "topk", "lowrank", "lgreco"},
+  keys.choice("codec", codec,
+              {"fp32", "bf16", "onebit", "bits", "topk", "lowrank", "lgreco", "auto"},
               "how averages travel between ranks");
   keys.choice("dense", dense, {"fp32", "bf16"},
               "wire type of the phases that a compressed optimizer averages densely");
@@ -48,10 +89,14 @@ void ExchangeOptions::bind(Keys& keys) {
               "owner of each range (scatter); auto takes what sends less");
   keys.choice("values", values, {"fp32", "bf16"}, "topk: type of the values sent");
   keys.integer("rank", rank, 1, 1024, "lowrank: rank of each matrix");
+  keys.texts("candidates", candidates,
+             "auto: what may be chosen, of fp32, bf16, onebit, bits, topk, lowrank; empty = what "
+             "does not put the optimizer's convergence at risk");
+  keys.text("replay", replay, "auto: a run whose decisions are repeated instead of measuring");
   keys.choice(
       "family", family, {"lowrank", "topk", "bits"},
       "lgreco: what is chosen for each matrix; its key (rank, density, bits) is the reference");
-  keys.integer("every", every, 15, int64_t{1} << 40, "lgreco: steps between decisions");
+  keys.integer("every", every, 15, int64_t{1} << 40, "lgreco, auto: steps between decisions");
   keys.choice("budget", budget, {"norms", "squares"},
               "lgreco: errors are added up as norms or as squared norms");
   keys.choice("feedback", feedback, {"classic", "ef21", "econtrol"},
@@ -67,11 +112,29 @@ void ExchangeOptions::bind(Keys& keys) {
   keys.number("timeout_s", timeout_s, 0.1, 86400, "deadline of every collective, seconds");
 }
 
+bool is_dense(const std::string& codec) {
+  return codec == "fp32" || codec == "bf16";
+}
+
+bool ExchangeOptions::compressed() const {
+  if (codec != "auto") return !is_dense(codec);
+  return std::any_of(candidates.begin(), candidates.end(),
+                     [](const std::string& name) { return !is_dense(name); });
+}
+
+ExchangeOptions ExchangeOptions::with_codec(const std::string& name) const {
+  ExchangeOptions fixed = *this;
+  fixed.codec = name;
+  fixed.candidates.clear();
+  return fixed;
+}
+
 void ExchangeOptions::check(Keys& keys) const {
   const ExchangeOptions standard;
   if (block > 0 && (block < 64 || !std::has_single_bit(static_cast<uint64_t>(block))))
     keys.problem("block", "must be 0 or a power of two from 64 on, e.g. 4096");
-  Owners owners(keys, worker());
+  Owners owners(keys, *this);
+  check_auto(*this, keys);
   owners.check("block", block != standard.block, {"onebit", "bits"});
   owners.check("scale", scale != standard.scale, {"onebit"});
   owners.check("bits", bits != standard.bits, {"bits"});
@@ -86,14 +149,17 @@ void ExchangeOptions::check(Keys& keys) const {
   owners.check("backend_all_reduce", backend_all_reduce, {"fp32"});
   if (codec != "lgreco")
     for (const auto& [key, set] : {std::pair("family", family != standard.family),
-                                   std::pair("every", every != standard.every),
                                    std::pair("budget", budget != standard.budget)})
       owners.check(key, set, {"lgreco"});
+  if (codec != "lgreco" && codec != "auto")
+    owners.check("every", every != standard.every, {"lgreco", "auto"});
   if (eta != standard.eta && feedback != "econtrol")
     keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
-  if (worker() == "topk" && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");
-  if (worker() == "bits" && scaling == "norm" && bits == 1)
+  if (owners.uses("topk") && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");
+  if (owners.uses("bits") && scaling == "norm" && bits == 1)
     keys.problem("bits", "1 bit and a norm is codec = \"onebit\"; bits needs 2 or more here");
+  if (residual == "bf16" && owners.uses("lowrank"))
+    keys.problem("residual", "lowrank keeps its residual in fp32");
   if (residual == "bf16" && feedback != "classic")
     keys.problem("residual", "bf16 goes with feedback = \"classic\" only");
 }

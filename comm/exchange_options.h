@@ -2,13 +2,18 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "base/keys.h"
 
 namespace terse {
 
+// fp32 or bf16: averages as they are.
+bool is_dense(const std::string& codec);
+
 struct ExchangeOptions {
-  std::string codec = "fp32";  // fp32 | bf16 | onebit | bits | topk | lowrank | lgreco
+  std::string codec = "fp32";  // fp32 | bf16 | onebit | bits | topk | lowrank | lgreco | auto
   std::string dense = "fp32";  // wire type of dense phases under a compressed codec: fp32 | bf16
 
   std::string scale = "rms";  // onebit: l1 | rms (comm/codec/onebit.h compares them)
@@ -21,9 +26,16 @@ struct ExchangeOptions {
   std::string values = "fp32";       // topk: fp32 | bf16
   int64_t rank = 4;                  // lowrank
 
+  // auto (comm/auto_exchange.h): any of fp32 | bf16 | onebit | bits | topk | lowrank; empty: what
+  // suits the optimizer (optim/make_reducer.h)
+  std::vector<std::string> candidates{};
+  std::string replay{};  // a run whose decisions are taken instead of own ones
+  // Its decisions (first step, choice), no key: whoever reads runs fills them in, on rank 0.
+  std::vector<std::pair<int64_t, std::string>> replayed{};
+
   // lgreco (comm/lgreco_exchange.h); the family's own key above is its uniform reference
   std::string family = "lowrank";  // lowrank | topk | bits
-  int64_t every = 500;             // steps between decisions
+  int64_t every = 500;             // lgreco, auto: steps between decisions
   std::string budget = "norms";    // norms | squares
 
   std::string feedback = "classic";  // classic | ef21 | econtrol (comm/error_control.h)
@@ -35,7 +47,10 @@ struct ExchangeOptions {
 
   // The codec that does the work: the family of lgreco, else `codec`.
   const std::string& worker() const { return codec == "lgreco" ? family : codec; }
-  bool compressed() const { return codec != "fp32" && codec != "bf16"; }
+  // Some message may be lossy: always, or under auto if the candidates (filled in) say so.
+  bool compressed() const;
+  // The same settings for a fixed codec.
+  ExchangeOptions with_codec(const std::string& name) const;
   void bind(Keys& keys);
   void check(Keys& keys) const;
 };

@@ -20,6 +20,7 @@ namespace terse {
 //                  scatter beyond, where gather sends N - 1 copies
 //   lowrank        comm/low_rank_exchange.h
 //   lgreco         the family's exchange inside comm/lgreco_exchange.h
+//   auto           any of its candidates, by bucket: comm/auto_exchange.h
 //
 // options.hierarchy: any of them between the nodes of `ranks_per_node` ranks each, dense inside
 // (comm/hierarchical_exchange.h); with 1, or all ranks on one node, it changes nothing. "Ranks"
@@ -31,6 +32,11 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
 std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
                                               at::Device device = at::kCPU,
                                               int64_t ranks_per_node = 1);
+
+// Of codec = "auto" and its candidates, which must be given; with compressed ones the dense one is
+// options.dense and comes first. Error(usage) for a GPU: what is measured there would be launches.
+std::unique_ptr<Exchange> make_auto_exchange(Group group, const ExchangeOptions& options,
+                                             at::Device device = at::kCPU);
 
 // The density of topk from which on it sends more bytes (between nodes, with options.hierarchy)
 // than a dense fp32 average would.

@@ -77,6 +77,11 @@ class Optimizer {
   // Called before that step is applied; 1 asks for the first step's plan. Changes no state.
   virtual PhasePlan next_plan(int64_t step) = 0;
 
+  // [exchange] codec = "auto": whether compressing would be faster than averaging densely. While
+  // not, an optimizer that has not begun to compress plans dense phases. Before the first step,
+  // after load() and at commits; the same on all ranks.
+  virtual void allow_compression(bool allowed) { (void)allowed; }
+
   // Fills `out` with what is to be averaged. `out` may be the bucket's gradient itself (dense
   // phases). Changes nothing else.
   virtual void message(const StepContext& context, int64_t bucket, at::Tensor out) = 0;

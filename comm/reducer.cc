@@ -2,13 +2,13 @@
 
 #include <ATen/ATen.h>
 
-#include <chrono>
 #include <cmath>
 
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/tensor_view.h"
 #include "comm/reducer_buffers.h"
+#include "comm/reducer_clock.h"
 #include "comm/reducer_replicas.h"
 #include "comm/reducer_thread.h"
 #include "comm/sums.h"
@@ -16,12 +16,6 @@
 
 namespace terse {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 // What two-stage averaging of fp32 sends: its chunks to their owners, its own chunk to all.
 int64_t fp32_bytes(const BucketPlan& plan, const Group& group) {
@@ -93,6 +87,9 @@ struct Reducer::Impl {
   void tell_live();
   void tell_density(double density);
   void require_sync(const char* to) const;
+  void tell_compression();
+  // Of the exchange that chooses while running, if there is one.
+  Decider* decider() const { return (compressed ? compressed : dense)->decider(); }
 
   Group group;
   std::shared_ptr<Optimizer> optimizer;
@@ -113,6 +110,7 @@ struct Reducer::Impl {
   std::vector<double> squares;         // of the local gradient, by bucket
   std::vector<double> answer_squares;  // of the averaged message
   bool offered = false;
+  ReducerClock clock;
   int64_t wire_before = 0;
   ReducerThread thread;  // last: joined before what it uses goes
 };
@@ -194,6 +192,7 @@ Ballot Reducer::Impl::ballot(double loss, bool stop) const {
           .next_phase = static_cast<int64_t>(plan.phase),
           .next_residual_epoch = plan.residual_epoch,
           .next_density = plan.density,
+          .decide = decider() != nullptr && decider()->due(context.step) ? 1 : 0,
           .stop = stop ? 1 : 0,
           .missing = missing};
 }
@@ -234,6 +233,11 @@ void Reducer::Impl::commit(const Tally& result) {
   skipped = 0;
   missing = 0;
   in_sync = true;
+  const StepTimes& times = clock.applied();
+  if (decider() != nullptr) decider()->observe(times);
+  if (decider() == nullptr || !result.decide) return;
+  decider()->decide(context.step + 1);
+  tell_compression();
 }
 
 // A local step: what other ranks do is not known, and nothing of it is needed.
@@ -275,6 +279,12 @@ void Reducer::Impl::tell_density(double density) {
   if (compressed && density > 0) compressed->set_density(density);
 }
 
+// Once begun, compression goes on: the optimizer's state has changed its meaning.
+void Reducer::Impl::tell_compression() {
+  if (decider() == nullptr) return;
+  optimizer->allow_compression(decider()->compresses() || next.phase != Phase::dense);
+}
+
 void Reducer::Impl::tell_live() {
   if (!compressed) return;
   for (int64_t b = 0; b < bucket_count(); ++b) compressed->set_live(b, optimizer->live(b));
@@ -287,9 +297,10 @@ Reducer::Reducer(Group group, std::vector<Parameter> parameters,
                                    std::move(dense), std::move(compressed), options)) {
   TERSE_CHECK(impl_->dense != nullptr, "a dense exchange is always needed");
   impl_->optimizer->attach(plan(), impl_->buffers.tensors());
-  impl_->agree_on_plan();
   impl_->dense->attach(plan());
   if (impl_->compressed) impl_->compressed->attach(plan());
+  impl_->tell_compression();
+  impl_->agree_on_plan();
   impl_->tell_density(impl_->next.density);
 }
 
@@ -300,20 +311,27 @@ void Reducer::begin(int64_t step, double learning_rate) {
   s.context = {.step = step, .learning_rate = learning_rate, .plan = s.next};
   if (s.coded()) s.context.message_scale = s.coefficient(s.clip_norm);
   s.offered = false;
+  s.clock.begin(step);
   s.wire_before = s.group.wire_bytes().total();
 }
 
 void Reducer::last_micro_batch() {
   Impl& s = *impl_;
   const bool waits = s.coded() && s.options.clip_exact && s.options.clip > 0;
-  if (!s.options.overlap || waits) return;
-  s.buffers.arm([&s](int64_t bucket) { s.thread.ready(bucket); });
-  s.offer(true);
+  const bool quiet = s.decider() != nullptr && s.decider()->quiet(s.context.step);
+  const bool overlaps = s.options.overlap && !waits && !quiet;
+  if (!overlaps && s.decider() == nullptr) return;
+  s.clock.backward(s.bucket_count(), !overlaps);
+  s.buffers.arm([&s, overlaps](int64_t bucket) {
+    s.clock.ready(bucket);
+    if (overlaps) s.thread.ready(bucket);
+  });
+  if (overlaps) s.offer(true);
 }
 
 StepResult Reducer::finish(double local_loss, bool stop) {
   Impl& s = *impl_;
-  const Clock::time_point begin = Clock::now();
+  s.clock.finish();
   s.buffers.disarm();
   s.thread.take_over();
   if (!s.offered) {
@@ -326,14 +344,15 @@ StepResult Reducer::finish(double local_loss, bool stop) {
   r.phase = s.context.plan.phase;
   r.comm_seconds = s.thread.busy_seconds();
   if (s.local()) {
-    r.exposed_seconds = seconds_since(begin);
+    r.exposed_seconds = s.clock.exposed();
     s.take_alone(local_loss, r);
   } else {
     const Tally result = vote(s.group, s.ballot(local_loss, stop));
     r.stop = result.stop;
     r.missing = result.missing;
     r.committed = s.decide(result, r);
-    r.exposed_seconds = seconds_since(begin);
+    s.clock.voted();
+    r.exposed_seconds = s.clock.exposed();
     if (r.committed)
       s.commit(result);
     else
@@ -369,7 +388,7 @@ int64_t Reducer::encodes() const {
 }
 
 std::vector<ExchangeDecision> Reducer::take_decisions() {
-  return impl_->compressed ? impl_->compressed->take_decisions() : std::vector<ExchangeDecision>();
+  return (impl_->compressed ? impl_->compressed : impl_->dense)->take_decisions();
 }
 
 at::Tensor Reducer::rounded(const std::string& name) const {
@@ -419,6 +438,7 @@ void Reducer::load(const StateReader& state) {
   s.optimizer->load(state);
   s.dense->load(state);
   if (s.compressed) s.compressed->load(state);
+  s.tell_compression();
   s.tell_live();
   for (const BucketTensors& t : s.buffers.tensors())
     if (t.rounded.defined()) t.rounded.copy_(t.value);

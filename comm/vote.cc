@@ -47,6 +47,7 @@ Tally tally(std::span<const Ballot> ballots) {
   result.norm = std::sqrt(squares / ranks);
   result.next = {static_cast<Phase>(ballots[0].next_phase), ballots[0].next_residual_epoch,
                  ballots[0].next_density};
+  result.decide = ballots[0].decide != 0;
   return result;
 }
 

@@ -24,6 +24,7 @@ struct Ballot {
   int64_t next_phase = 0;  // rank 0's counts
   int64_t next_residual_epoch = 0;
   double next_density = 0;
+  int64_t decide = 0;   // not 0: a decision is due at this step's commit; rank 0's counts
   int64_t stop = 0;     // not 0: this rank was asked to stop after this step
   int64_t missing = 0;  // gradients of local steps since the last vote that were not finite
 };
@@ -33,6 +34,7 @@ struct Tally {
   double loss = 0;        // mean over ranks, summed in rank order
   double norm = 0;        // sqrt(mean over ranks of the squared gradient norms)
   PhasePlan next;         // rank 0's
+  bool decide = false;    // rank 0's
   bool stop = false;      // some rank was asked to stop
   int64_t missing = 0;    // sum over ranks
 };

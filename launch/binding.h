@@ -35,8 +35,8 @@ OmpSetting omp_setting(const Environment& environment);
 
 struct BindingOptions {
   Bind bind = Bind::automatic;
-  std::optional<int> threads;    // instead of one for each core of the share
-  OmpSetting omp;                // where `threads` says nothing
+  std::optional<int> threads{};  // instead of one for each core of the share
+  OmpSetting omp{};              // where `threads` says nothing
   bool bound_by_mpirun = false;  // the mask is Open MPI's doing: kBoundByMpirun is set
 };
 

@@ -11,7 +11,7 @@ void AdamW::attach(const BucketPlan& plan, std::span<const BucketTensors> tensor
 }
 
 PhasePlan AdamW::next_plan(int64_t) {
-  return {.phase = phase_, .residual_epoch = 0};
+  return {.phase = allowed_ ? phase_ : Phase::dense, .residual_epoch = 0};
 }
 
 void AdamW::message(const StepContext& context, int64_t bucket, at::Tensor out) {

@@ -16,6 +16,7 @@ class AdamW final : public Optimizer {
   std::string name() const override { return "adamw"; }
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
+  void allow_compression(bool allowed) override { allowed_ = allowed; }
   void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
@@ -25,6 +26,7 @@ class AdamW final : public Optimizer {
  private:
   AdamState state_;
   Phase phase_;
+  bool allowed_ = true;
 };
 
 }  // namespace terse

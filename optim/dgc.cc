@@ -32,7 +32,7 @@ void Dgc::attach(const BucketPlan& plan, std::span<const BucketTensors> tensors)
 }
 
 PhasePlan Dgc::next_plan(int64_t step) {
-  const double density = compress_ ? schedule_.at(step) : 0;
+  const double density = compress_ && allowed_ ? schedule_.at(step) : 0;
   return {
       .phase = density > 0 ? Phase::codec : Phase::dense, .residual_epoch = 0, .density = density};
 }

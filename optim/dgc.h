@@ -42,6 +42,7 @@ class Dgc final : public Optimizer {
   std::string name() const override { return compress_ ? "dgc" : "sgd"; }
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
+  void allow_compression(bool allowed) override { allowed_ = allowed; }
   void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void sent(int64_t bucket, std::span<const int64_t> coordinates) override;
   void rollback() override { velocity_.rollback(); }
@@ -61,6 +62,7 @@ class Dgc final : public Optimizer {
   SgdOptions options_;
   DensitySchedule schedule_;
   bool compress_;
+  bool allowed_ = true;
   int64_t ranks_;
   std::vector<BucketTensors> tensors_;
   std::vector<std::vector<AdamBlock>> blocks_;

@@ -21,7 +21,7 @@ void OnebitAdam::attach(const BucketPlan& plan, std::span<const BucketTensors> t
 }
 
 PhasePlan OnebitAdam::next_plan(int64_t step) {
-  const bool compress = frozen_ || (step > 1 && rule_.due(state_.steps + 1));
+  const bool compress = frozen_ || (allowed_ && step > 1 && rule_.due(state_.steps + 1));
   return {.phase = compress ? Phase::codec : Phase::dense, .residual_epoch = compress ? 1 : 0};
 }
 

@@ -32,6 +32,7 @@ class OnebitAdam final : public Optimizer {
   std::string name() const override { return "onebit_adam"; }
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
+  void allow_compression(bool allowed) override { allowed_ = allowed; }
   void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
@@ -51,7 +52,8 @@ class OnebitAdam final : public Optimizer {
   FreezeRule rule_;
   double variance_floor_;
   bool frozen_ = false;
-  std::string reason_;  // of the freeze, if this process saw it
+  std::string reason_;   // of the freeze, if this process saw it
+  bool allowed_ = true;  // to freeze
   std::vector<at::Tensor> live_;
 };
 

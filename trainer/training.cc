@@ -32,6 +32,7 @@ class Job {
  private:
   DataFiles prepare();
   void open_run();
+  void read_replayed();
   std::shared_ptr<Checkpoint> find_checkpoint();
   void print_start(const Session& session, const std::vector<std::string>& bindings);
   bool steps(Session& session);
@@ -152,6 +153,20 @@ std::shared_ptr<Checkpoint> Job::find_checkpoint() {
     for (const std::string& why : rejected)
       options_.print(fmt::format("checkpoint   skipped {}\n", why));
   return checkpoint;
+}
+
+// [exchange] replay: what rank 0 of that run decided about exchanges. All else that runs decide
+// follows from the same numbers.
+void Job::read_replayed() {
+  const std::string& replay = recipe_.exchange.replay;
+  if (replay.empty()) return;
+  on_leader(connection_.group, [&]() -> std::string {
+    for (const Record& record : parse_records(read_text(RunFiles{replay}.decisions())))
+      if (const auto* d = std::get_if<DecisionRecord>(&record);
+          d != nullptr && d->what == "exchange")
+        recipe_.exchange.replayed.emplace_back(d->step, d->value);
+    return "";
+  });
 }
 
 void Job::print_start(const Session& session, const std::vector<std::string>& bindings) {
@@ -286,7 +301,9 @@ bool Job::steps(Session& session) {
 
 // A recipe that asks for compression and gets none is an error, not a silent fall-back.
 void Job::check_compressed(const Session& session) const {
-  if (!recipe_.exchange.compressed() || first_step_ == session.step()) return;
+  // Under auto dense may win; decisions.jsonl says so.
+  const bool asked = recipe_.exchange.compressed() && recipe_.exchange.codec != "auto";
+  if (!asked || first_step_ == session.step()) return;
   if (session.reducer().encodes() > 0) return;
   fail(ExitCode::usage,
        "[exchange] codec = \"{}\", but none of the steps {} to {} was compressed; lower [optim] "
@@ -345,6 +362,7 @@ TrainingResult Job::run() {
   data_ = prepare();
   open_run();
   const auto checkpoint = find_checkpoint();
+  read_replayed();
   Session session(recipe_, connection_.group, data_, compute_.device, connection_.world.restart,
                   connection_.world.local_size);
   if (checkpoint) {

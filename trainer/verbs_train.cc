@@ -30,6 +30,18 @@ TrainingOptions base_options(const CommonArguments& common) {
   return options;
 }
 
+// --replay RUN is [exchange] replay, which the run's own recipe keeps.
+std::vector<std::string> with_replay(std::vector<std::string> sets, const std::string& replay) {
+  if (replay.empty()) return sets;
+  std::string quoted;
+  for (const char c : replay) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  sets.push_back("exchange.replay=\"" + quoted + "\"");
+  return sets;
+}
+
 int run(const TrainingOptions& options, const CommonArguments& common) {
   install_stop_signals();
   const TrainingResult result = train(options);
@@ -54,14 +66,14 @@ int verb_train(const CommonArguments& common, const TrainArguments& arguments) {
   options.recipe = arguments.recipe;
   options.out = arguments.out;
   options.deepspeed = arguments.deepspeed;
-  options.sets = arguments.sets;
+  options.sets = with_replay(arguments.sets, arguments.replay);
   return run(options, common);
 }
 
 int verb_resume(const CommonArguments& common, const ResumeArguments& arguments) {
   TrainingOptions options = base_options(common);
   options.resume = arguments.run;
-  options.sets = arguments.sets;
+  options.sets = with_replay(arguments.sets, arguments.replay);
   return run(options, common);
 }
 

@@ -74,7 +74,7 @@ TEST(RendezvousErrors, DifferentNumbersOfRanksAreNamedByBoth) {
     for (const Outcome& outcome : {zero.wait(), one.wait()}) {
       EXPECT_EQ(outcome.exits[0].code, static_cast<int>(ExitCode::disagree)) << outcome.text();
       for (const std::string& said : {fmt::format("rank 0 was started as one of {}", first),
-                                     fmt::format("rank 1 as one of {}", second)})
+                                      fmt::format("rank 1 as one of {}", second)})
         EXPECT_THAT(outcome.exits[0].output, HasSubstr(said));
       EXPECT_LT(outcome.seconds, 15) << "it must not wait for the deadline of 20 s";
     }

@@ -63,6 +63,23 @@ TEST(OnebitAdam, SkippedStepsDelayTheFreeze) {
   EXPECT_EQ(flat.optimizer().next_plan(11).phase, Phase::codec);
 }
 
+// [exchange] codec = "auto" holds the freeze back; once frozen, there is no way back.
+TEST(OnebitAdam, FreezesOnlyWhereCompressionIsAllowed) {
+  Flat flat(kSegments, onebit(3));
+  flat.optimizer().allow_compression(false);
+  for (int64_t t = 1; t <= 6; ++t) {
+    EXPECT_EQ(flat.next().phase, Phase::dense) << t;
+    flat.bucket_gradient().normal_();
+    flat.step(t, kLr);
+  }
+  flat.optimizer().allow_compression(true);
+  flat.step(7, kLr);
+  EXPECT_EQ(flat.next().phase, Phase::codec);
+  flat.optimizer().allow_compression(false);
+  flat.step(8, kLr);
+  EXPECT_EQ(flat.next().phase, Phase::codec);
+}
+
 // With a constant gradient every corrected quantity is constant: |update| = lr at every step,
 // before, at and after the freeze. Dropping a bias correction gives 3.16 lr; dividing the frozen
 // variance by the moving correction creeps to 7 lr.

@@ -31,11 +31,13 @@ struct TrainArguments {
   std::string recipe;
   std::string out;                // "" = a new folder under runs/
   std::string deepspeed;          // a DeepSpeed configuration over the recipe; "" = none
+  std::string replay;             // a run whose decisions are repeated; "" = none
   std::vector<std::string> sets;  // "table.key=value"
 };
 
 struct ResumeArguments {
   std::string run;
+  std::string replay;  // as TrainArguments
   std::vector<std::string> sets;
 };
 

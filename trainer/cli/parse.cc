@@ -129,6 +129,9 @@ void Parser::add_training_verbs() {
   train->add_option(
       "--deepspeed", t->deepspeed,
       "a DeepSpeed configuration (JSON) over the recipe; each key is translated aloud");
+  constexpr const char* replay =
+      "a run: codec = \"auto\" takes that run's decisions, at the same steps";
+  train->add_option("--replay", t->replay, replay);
   train
       ->add_flag_callback(
           "--help-recipe",
@@ -145,6 +148,7 @@ void Parser::add_training_verbs() {
   resume->add_option("run", r->run, "folder of the run")->required();
   resume->add_option("--set", r->sets, "table.key=value, e.g. train.steps=2000 to train longer")
       ->allow_extra_args(false);
+  resume->add_option("--replay", r->replay, replay);
 }
 
 void Parser::add_plan() {

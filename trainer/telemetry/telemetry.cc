@@ -25,7 +25,8 @@ std::string host_name() {
 Telemetry::Telemetry(FileSystem& fs, const RunFiles& files, const ProgressOptions& options,
                      int64_t total_steps, int64_t resumed_step, Print print)
     : metrics_(fs, files.metrics(), resumed_step),
-      decisions_(fs, files.decisions(), resumed_step),
+      // What was decided in the checkpoint's step holds from the next one on.
+      decisions_(fs, files.decisions(), resumed_step == 0 ? 0 : resumed_step + 1),
       events_(fs, files.tensorboard(), unix_seconds(), host_name(), resumed_step + 1),
       progress_(options, total_steps, std::move(print)) {
   summary_.run = files.directory;

@@ -85,6 +85,10 @@ inline void expect_replicas(Group& group, const at::Tensor& tensor, const std::s
   for (const uint64_t h : hashes) expect(h == hashes[0], what + ": ranks differ");
 }
 
+// A SelectExchange that takes the next of `selections` at every commit, for two buckets: "fp32",
+// "fp32*1 onebit*1", ... of fp32, onebit, bits, gather, scatter (top-k), lowrank.
+std::unique_ptr<Exchange> make_switching(Group& group, const std::vector<std::string>& selections);
+
 // The parts of the test, each in a file of its own.
 void check_dense(Group& group);
 void check_two_stage(Group& group);

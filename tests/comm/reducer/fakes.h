@@ -26,6 +26,24 @@ struct Log {
   }
 };
 
+// Decides when and what the test says.
+struct FakeDecider final : Decider {
+  explicit FakeDecider(std::shared_ptr<Log> l) : log(std::move(l)) {}
+  bool quiet(int64_t step) const override { return step == quiet_at; }
+  bool due(int64_t step) const override { return step == due_at; }
+  void observe(const StepTimes& t) override { times.push_back(t); }
+  void decide(int64_t first_step) override {
+    log->add(fmt::format("decide from {}", first_step));
+    compressing = !compressing;
+  }
+  bool compresses() const override { return compressing; }
+
+  std::shared_ptr<Log> log;
+  int64_t quiet_at = -1, due_at = -1;
+  bool compressing = false;
+  std::vector<StepTimes> times;
+};
+
 // Hands the message back unchanged, two rounds.
 class EchoExchange final : public Exchange {
  public:
@@ -53,7 +71,9 @@ class EchoExchange final : public Exchange {
   void commit() override { log_->add(name_ + " commit"); }
   void rollback() override { log_->add(name_ + " rollback"); }
   void reset_residuals() override { log_->add(name_ + " reset"); }
+  Decider* decider() override { return fake_decider.get(); }
 
+  std::unique_ptr<FakeDecider> fake_decider;
   int64_t fail_at = -1;
   double spoil = 0;
   std::atomic<std::thread::id> thread_of_start;
@@ -84,6 +104,7 @@ class Descent final : public Optimizer {
     log_->add(fmt::format("apply {}", bucket));
   }
   void commit(const StepContext&, const PhasePlan&) override { log_->add("commit"); }
+  void allow_compression(bool allowed) override { log_->add(allowed ? "allowed" : "held"); }
   void rollback() override { log_->add("rollback"); }
   void save(StateWriter&) const override {}
   void load(const StateReader&) override {}

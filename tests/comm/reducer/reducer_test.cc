@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <thread>
 
 #include "comm/reducer_thread.h"
 #include "tests/comm/reducer/fakes.h"
@@ -277,6 +279,66 @@ TEST(Reducer, KeepsARoundedCopy) {
   Fixture f({.clip = 0, .rounded = true});
   EXPECT_TRUE(at::equal(f.reducer->rounded("w1"), f.weights[1].value.detach().to(at::kBFloat16)));
   EXPECT_FALSE(f.reducer->rounded("nothing").defined());
+}
+
+TEST(Reducer, DecidesWhereTheVoteSaysAndTellsTheOptimizer) {
+  Fixture f;
+  f.codec->fake_decider = std::make_unique<FakeDecider>(f.log);
+  f.codec->fake_decider->due_at = 2;
+  f.step(1);
+  EXPECT_EQ(f.log->count("decide"), 0);
+  f.step(2);
+  f.step(3);
+  EXPECT_EQ(f.log->count("decide from 3"), 1);
+  const auto at = [&](const std::string& line) {
+    return std::ranges::find(f.log->lines, line) - f.log->lines.begin();
+  };
+  EXPECT_LT(at("decide from 3"), at("allowed"));
+  // After everything of step 2 and before anything of step 3.
+  EXPECT_EQ(std::count(f.log->lines.begin(), f.log->lines.begin() + at("decide from 3"), "commit"),
+            2);
+}
+
+TEST(Reducer, ASkippedStepDecidesNothing) {
+  Fixture f;
+  f.codec->fake_decider = std::make_unique<FakeDecider>(f.log);
+  f.codec->fake_decider->due_at = 1;
+  EXPECT_FALSE(f.step(1, std::numeric_limits<double>::quiet_NaN()).committed);
+  EXPECT_EQ(f.log->count("decide"), 0);
+  EXPECT_TRUE(f.codec->fake_decider->times.empty());
+}
+
+// Compression that has begun goes on, whatever is decided later.
+TEST(Reducer, CompressionOnceBegunStaysAllowed) {
+  Fixture f({}, [](int64_t step) { return step < 2 ? PhasePlan{} : kCodec; });
+  f.codec->fake_decider = std::make_unique<FakeDecider>(f.log);
+  f.codec->fake_decider->compressing = true;
+  f.codec->fake_decider->due_at = 3;
+  for (int64_t s = 1; s <= 3; ++s) f.step(s);
+  EXPECT_FALSE(f.codec->fake_decider->compresses());
+  EXPECT_EQ(f.log->lines.back(), "allowed");
+}
+
+TEST(Reducer, AQuietStepExchangesBehindBackward) {
+  Fixture f;
+  f.dense->fake_decider = std::make_unique<FakeDecider>(f.log);
+  f.codec->fake_decider = std::make_unique<FakeDecider>(f.log);
+  f.codec->fake_decider->quiet_at = 2;
+  for (int64_t s = 1; s <= 2; ++s) f.step(s);
+  const auto& times = f.codec->fake_decider->times;
+  ASSERT_EQ(times.size(), 2u);
+  EXPECT_TRUE(f.dense->fake_decider->times.empty()) << "the compressed exchange decides for both";
+  EXPECT_FALSE(times[0].quiet);
+  EXPECT_TRUE(times[1].quiet);
+  EXPECT_EQ(f.dense->thread_of_start, std::this_thread::get_id());
+  for (const StepTimes& t : times) {
+    ASSERT_EQ(t.ready.size(), 3u);
+    for (const double at : t.ready) {
+      EXPECT_GT(at, 0);
+      EXPECT_LE(at, t.backward);
+    }
+    EXPECT_GT(t.exposed, 0);
+  }
 }
 
 TEST(Reducer, LoadRefusesAnotherPlan) {

@@ -110,6 +110,38 @@ TEST(Recipe, ChecksAcrossTables) {
               AllOf(HasSubstr("r.toml:4:1: [qat] target"), HasSubstr("down_proj")));
 }
 
+std::string auto_recipe(const std::string& optim, const std::string& more) {
+  return "[optim]\nname = \"" + optim + "\"\n[exchange]\ncodec = \"auto\"\n" + more + "\n";
+}
+
+TEST(Recipe, AutoTakesWhatItsOptimizerCanSend) {
+  for (const std::string optim : {"adamw", "onebit_adam", "sgd", "dgc"})
+    EXPECT_NO_THROW(parse_recipe(auto_recipe(optim, ""), "r.toml")) << optim;
+  EXPECT_NO_THROW(parse_recipe(
+      auto_recipe("adamw",
+                  "candidates = [\"bits\", \"topk\"]\nbits = 8\ndensity = 0.01\nevery = 50"),
+      "r.toml"));
+  const auto refused = [](const std::string& optim, const std::string& more) {
+    return message_of(auto_recipe(optim, more));
+  };
+  EXPECT_THAT(
+      refused("adamw", "candidates = [\"onebits\"]"),
+      AllOf(HasSubstr("r.toml:5:1: [exchange] candidates"), HasSubstr("did you mean 'onebit'?")));
+  EXPECT_THAT(refused("onebit_adam", "candidates = [\"fp32\"]"), HasSubstr("none of these does"));
+  EXPECT_THAT(refused("dgc", "candidates = [\"onebit\"]"), HasSubstr("it sends topk, or densely"));
+  EXPECT_THAT(refused("sgd", "candidates = [\"topk\"]"), HasSubstr("it averages densely"));
+  EXPECT_THAT(refused("adamw", "candidates = [\"bf16\", \"bits\"]"),
+              HasSubstr("dense = \"fp32\", not bf16"));
+  EXPECT_THAT(refused("adamw", "candidates = [\"bits\"]\nfeedback = \"ef21\""),
+              HasSubstr("\"classic\" only"));
+  EXPECT_THAT(refused("adamw", "hierarchy = true"), HasSubstr("[exchange] hierarchy"));
+  EXPECT_THAT(refused("adamw", "candidates = [\"bits\"]\nrank = 8"), HasSubstr("[exchange] rank"));
+  EXPECT_THAT(message_of("[exchange]\ncodec = \"bf16\"\nreplay = \"runs/a\"\n"),
+              HasSubstr("decisions of auto"));
+  EXPECT_THAT(message_of("[exchange]\ncodec = \"bf16\"\ncandidates = [\"fp32\"]\n"),
+              HasSubstr("it belongs to auto"));
+}
+
 TEST(Recipe, ResolvedRecipeReadsBackIntoTheSame) {
   const Recipe first = parse_recipe(
       "[train]\nsteps = 77\nclip = 0.1\n[data]\ntext = [\"a \\\"b\\\".txt\", \"c\"]\n[optim]\nlr = "

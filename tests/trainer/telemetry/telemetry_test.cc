@@ -30,10 +30,13 @@ TEST(Telemetry, ResumedFilesEqualUninterruptedOnes) {
   FileSystem& fs = FileSystem::real();
   Telemetry reference(fs, whole, {}, kSteps, 0, silent);
   take(reference, 1, kSteps);
+  const DecisionRecord saved{.step = 21, .what = "exchange", .value = "bits", .reason = ""};
+  reference.decision(saved);
   reference.decision({.step = 25, .what = "freeze", .value = "on", .reason = ""});
   {
     Telemetry first(fs, killed, {}, kSteps, 0, silent);
     take(first, 1, 27);
+    first.decision(saved);  // made in step 20, so that the checkpoint holds it
     first.decision({.step = 25, .what = "freeze", .value = "on", .reason = ""});
   }
   Telemetry second(fs, killed, {}, kSteps, 20, silent);

@@ -59,6 +59,10 @@ at::Tensor average(Exchange& exchange, const at::Tensor& message) {
 }  // namespace
 
 void lab_exchange(const LabExchangeOptions& options, Group group) {
+  if (options.exchange.codec == "auto")
+    fail(ExitCode::usage,
+         "auto chooses while a training run is measured, and there is none here; name one of fp32, "
+         "bf16, onebit, bits, topk, lowrank");
   const LabExchangeInput input(ranked_path(options.in, group.rank()));
   const BucketPlan plan{{input.bucket()}};
   const auto exchange = make_exchange(group, options.exchange, at::kCPU, options.ranks_per_node);

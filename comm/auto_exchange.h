@@ -1,0 +1,77 @@
+// AutoExchange: [exchange] codec = "auto". A SelectExchange that chooses for each bucket what makes
+// the step shortest, dense included.
+//
+//   steps 3 to 6        quiet: nothing is exchanged while backward runs, so that computing and the
+//                       buckets' ready times are measured alone
+//   commit of step 6    the chooser measures the link and the codecs, predicts a step for every
+//                       candidate and for mixtures of them (comm/plan/auto_choice.h)
+//   every `every` steps, and 50 steps after a decision at the earliest if the exposed time has
+//                       moved by a fifth of a step from what it was after the decision: again
+//
+// A change must promise `gain` of the step, so that noise changes nothing. Rank 0 decides; its vote
+// announces the decision and a broadcast carries it (comm/decider.h). Saved: the choice and when to
+// look next, so that a resumed run goes on with what was decided and looks when it would have
+// looked.
+//
+// With `replay` nothing is measured: the given decisions hold from the given steps on.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "comm/plan/auto_choice.h"
+#include "comm/select_exchange.h"
+
+namespace terse {
+
+// Collective; rank 0's answer counts. `times`: medians of quiet steps of this rank. `current` is
+// what is in use.
+using AutoChooser = std::function<AutoChoice(const BucketPlan& plan, const StepTimes& times,
+                                             std::span<const int64_t> current)>;
+
+struct AutoOptions {
+  int64_t first = 6;  // step of the first look
+  int64_t every = 500;
+  bool replay = false;
+  // (first step it holds for, SelectExchange::selection_text()), ascending. On rank 0.
+  std::vector<std::pair<int64_t, std::string>> replayed{};
+};
+
+class AutoExchange final : public SelectExchange, public Decider {
+ public:
+  // choices[0] is what a run begins with: a dense one.
+  AutoExchange(Group group, std::vector<SelectCandidate> choices, AutoChooser chooser,
+               AutoOptions options);
+
+  Decider* decider() override { return this; }
+  bool quiet(int64_t step) const override;
+  bool due(int64_t step) const override;
+  void observe(const StepTimes& times) override;
+  void decide(int64_t first_step) override;
+  bool compresses() const override { return any_lossy(); }
+  using SelectExchange::observe;  // of messages
+
+  std::vector<ExchangeDecision> take_decisions() override;
+  void save(StateWriter& state) const override;
+  void load(const StateReader& state) override;
+
+ private:
+  const std::string* replayed(int64_t first_step) const;
+  std::string chosen(int64_t first_step);
+  void watch(const StepTimes& times);
+
+  AutoChooser chooser_;
+  AutoOptions options_;
+  int64_t next_look_;
+  int64_t looked_ = 0;            // the last decision's step
+  std::vector<StepTimes> quiet_;  // since then
+  std::vector<double> exposed_;   // of other steps since then
+  std::vector<ExchangeDecision> decisions_;
+};
+
+// Component by component.
+StepTimes median(const std::vector<StepTimes>& times);
+
+}  // namespace terse
