@@ -1,6 +1,7 @@
 #include "comm/auto_exchange.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 
 #include "base/error.h"
@@ -15,6 +16,7 @@ constexpr size_t kMost = 8;      // of them, that are kept
 constexpr size_t kSettling = 2;  // steps after a decision that nobody looks at
 constexpr size_t kWindow = 10;   // steps whose exposed time is compared
 constexpr int64_t kRest = 50;    // steps between decisions at least
+constexpr double kLooks = 100;   // times as long as a look takes, between looks
 constexpr double kMoved = 0.2;   // of a step
 
 double middle_of(std::vector<double> values) {
@@ -80,6 +82,8 @@ void AutoExchange::observe(const StepTimes& times) {
 // The link, or its other users, have changed: looks again.
 void AutoExchange::watch(const StepTimes& times) {
   exposed_.push_back(times.exposed);
+  since_ += times.total();
+  if (since_ < kLooks * look_seconds_) return;
   if (times.step < looked_ + kRest || exposed_.size() < kSettling + 2 * kWindow) return;
   const auto first = exposed_.begin() + static_cast<int64_t>(kSettling);
   const double then = middle_of({first, first + static_cast<int64_t>(kWindow)});
@@ -99,6 +103,7 @@ std::string AutoExchange::chosen(int64_t first_step) {
 }
 
 void AutoExchange::decide(int64_t first_step) {
+  const auto begin = std::chrono::steady_clock::now();
   const std::string text = group().broadcast_text(chosen(first_step), 0, "decision");
   const size_t line = text.find('\n');
   TERSE_CHECK(line != std::string::npos, "rank 0 announced a decision and has none");
@@ -109,6 +114,8 @@ void AutoExchange::decide(int64_t first_step) {
   decisions_.push_back(
       {"exchange", value,
        fmt::format("{}; {}", changes ? "changed" : "kept", text.substr(line + 1))});
+  look_seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  since_ = 0;
   looked_ = first_step - 1;
   next_look_ = looked_ + options_.every;
   quiet_.clear();

@@ -5,8 +5,9 @@
 //                       buckets' ready times are measured alone
 //   commit of step 6    the chooser measures the link and the codecs, predicts a step for every
 //                       candidate and for mixtures of them (comm/plan/auto_choice.h)
-//   every `every` steps, and 50 steps after a decision at the earliest if the exposed time has
-//                       moved by a fifth of a step from what it was after the decision: again
+//   every `every` steps, and if the exposed time has moved by a fifth of a step from what it was
+//                       after the decision: again; for the latter not before 50 steps, nor before a
+//                       hundred times as long as a look takes
 //
 // A change must promise `gain` of the step, so that noise changes nothing. Rank 0 decides; its vote
 // announces the decision and a broadcast carries it (comm/decider.h). Saved: the choice and when to
@@ -68,6 +69,8 @@ class AutoExchange final : public SelectExchange, public Decider {
   int64_t looked_ = 0;            // the last decision's step
   std::vector<StepTimes> quiet_;  // since then
   std::vector<double> exposed_;   // of other steps since then
+  double look_seconds_ = 0;       // of the last one
+  double since_ = 0;              // seconds of steps since then
   std::vector<ExchangeDecision> decisions_;
 };
 

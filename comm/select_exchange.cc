@@ -48,7 +48,13 @@ SelectExchange::~SelectExchange() = default;
 void SelectExchange::attach(const BucketPlan& plan) {
   plan_ = plan;
   slots_.assign(plan.buckets.size(), Slot{});
-  inners_ = make_inners();
+  inners_.clear();
+}
+
+// While an optimizer averages densely by other means, nothing here needs buffers.
+const SelectExchange::Inners& SelectExchange::inners() const {
+  if (inners_.empty()) inners_ = make_inners();
+  return inners_;
 }
 
 // The plan with the buckets of other choices emptied.
@@ -82,6 +88,11 @@ void SelectExchange::select(std::span<const int64_t> choice) {
   TERSE_CHECK(choice.size() == slots_.size(), "{} choices", choice.size());
   const std::vector<int64_t> before = selection();
   if (std::ranges::equal(choice, before)) return;
+  if (unused()) {
+    for (size_t b = 0; b < slots_.size(); ++b) slots_[b].choice = choice[b];
+    return;
+  }
+  inners();
   MemoryState moved(group_.size());
   std::vector<Range> no_worker, no_server;
   for (const Bucket& bucket : plan_.buckets) {
@@ -131,6 +142,13 @@ bool SelectExchange::any_lossy() const {
   return false;
 }
 
+// Since attach() or load(), with nothing to keep from before either.
+bool SelectExchange::unused() const {
+  return inners_.empty() && std::ranges::all_of(slots_, [](const Slot& s) {
+           return s.steps == 0 && !s.pending.defined();
+         });
+}
+
 std::string SelectExchange::selection_text(std::span<const int64_t> choice) const {
   std::string text;
   for (size_t b = 0; b < choice.size();) {
@@ -176,12 +194,12 @@ std::string SelectExchange::name() const {
 
 void SelectExchange::set_live(int64_t bucket, const at::Tensor& words) {
   slot(bucket).live = words;
-  inner(bucket).set_live(bucket, words);
+  if (!inners_.empty()) inner(bucket).set_live(bucket, words);
 }
 
 void SelectExchange::set_density(double density) {
   density_ = density;
-  for (size_t c = 0; c < choices_.size(); ++c)
+  for (size_t c = 0; c < inners_.size(); ++c)
     if (inners_[c] && choices_[c].drops) inners_[c]->set_density(density);
 }
 
@@ -193,7 +211,7 @@ void SelectExchange::observe(ExchangeObserver observer) {
 
 int SelectExchange::rounds() const {
   int most = 0;
-  for (const auto& exchange : inners_)
+  for (const auto& exchange : inners())
     if (exchange) most = std::max(most, exchange->rounds());
   return most;
 }
@@ -310,14 +328,15 @@ void SelectExchange::load_inners(const StateReader& state) {
 void SelectExchange::save(StateWriter& state) const {
   state.value(Scope::shared, kChoice, selection_text());
   save_pending(state);
-  for (const auto& exchange : inners_)
+  if (inners_.empty() && !any_lossy()) return;
+  for (const auto& exchange : inners())
     if (exchange) exchange->save(state);
 }
 
 void SelectExchange::load(const StateReader& state) {
   const std::vector<int64_t> choice = parse_selection(state.require_text(Scope::shared, kChoice));
   for (size_t b = 0; b < slots_.size(); ++b) slots_[b].choice = choice[b];
-  inners_ = make_inners();
+  inners_ = any_lossy() ? make_inners() : Inners();
   load_inners(state);
 }
 

@@ -12,7 +12,8 @@
 //
 // Every inner exchange is attached to the plan with the buckets of others emptied, so that bucket
 // numbers, headers and names in a checkpoint stay what they are, and only what is in use has
-// buffers. State in a checkpoint: that of the inner exchanges, by parameter name, and the choice.
+// buffers, from its first use on. State in a checkpoint: that of the inner exchanges, by parameter
+// name, and the choice.
 //
 // rounds() is that of the longest in use; an exchange with fewer does nothing in between and
 // finishes with the others. The choice is the same on all ranks, and so is the order of
@@ -105,12 +106,14 @@ class SelectExchange : public Exchange {
     return choices_[static_cast<size_t>(slot(bucket).choice)].lossy;
   }
   Exchange& inner(int64_t bucket) const {
-    return *inners_[static_cast<size_t>(slot(bucket).choice)];
+    return *inners()[static_cast<size_t>(slot(bucket).choice)];
   }
+  const Inners& inners() const;
   Inners make_inners() const;
   BucketPlan plan_of(int64_t choice) const;
   Range own_chunk(const Bucket& bucket) const;
   void fold_owed(const Bucket& bucket, const Exchange& from) const;
+  bool unused() const;
   void save_pending(StateWriter& state) const;
   void load_inners(const StateReader& state);
 
@@ -118,7 +121,7 @@ class SelectExchange : public Exchange {
   std::vector<SelectCandidate> choices_;
   BucketPlan plan_;
   std::vector<Slot> slots_;
-  Inners inners_;
+  mutable Inners inners_;  // empty: not used yet
   double density_ = 0;
   int64_t encodes_before_ = 0;  // of exchanges that are gone
 };
