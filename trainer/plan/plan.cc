@@ -122,6 +122,9 @@ class Planner {
       all.emplace_back("[exchange] hierarchy is not modelled: these are flat exchanges");
     if (recipe_.exchange.codec == "lgreco")
       all.emplace_back("lgreco: its family at the uniform reference; its allocation sends less");
+    if (recipe_.optim.name == "zero_one_adam")
+      all.emplace_back(
+          "0/1 Adam: a step that exchanges its momentum; local steps exchange nothing");
     if (recipe_.optim.name == "onebit_adam")
       all.emplace_back(
           "1-bit Adam averages densely before the freeze: fp32 and bf16 are those steps");

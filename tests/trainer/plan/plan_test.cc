@@ -40,16 +40,15 @@ TEST(Plan, OffersWhatTheOptimizerCanUse) {
   EXPECT_THAT(names(plan_of("dgc")), ElementsAre("fp32", "bf16", "topk 0.001"));
 }
 
-// A slow enough link is nothing but bytes: the pick sends least, and the step is the wire's time.
+// A slow enough link is nothing but bytes: the pick sends least, and no step is
+// shorter than the wire's time.
 TEST(Plan, OnASlowLinkBytesDecide) {
   PlanOptions options;
   options.link = {.latency = 0, .per_message = 0, .bytes_per_second = 1000};
   const PlanReport r = plan_of("adamw", options);
   for (const PlannedExchange& e : r.exchanges) {
     EXPECT_GE(e.prediction.wire_bytes, r.exchanges[r.pick].prediction.wire_bytes) << e.name;
-    // Computing is 0.01 s and what the probe measured, which is less than the wire's seconds.
-    const double wire = static_cast<double>(e.prediction.wire_bytes) / 1000;
-    EXPECT_NEAR(e.prediction.seconds, wire, 0.05 * wire + 0.5) << e.name;
+    EXPECT_GE(e.prediction.seconds, static_cast<double>(e.prediction.wire_bytes) / 1000) << e.name;
   }
 }
 
