@@ -23,6 +23,8 @@ void OptimOptions::bind(Keys& keys) {
                "onebit_adam: dense steps before compression begins; 0 = when the variance settles");
   keys.number("variance_floor", variance_floor, 0, 1,
               "onebit_adam: least root of the variance, as a part of its segment's");
+  keys.integer("variance_steps", variance_steps, 0, int64_t{1} << 40,
+               "adamw: updates after which the variance stays as it is (STEP); 0 = never");
   keys.number("momentum", momentum, 0, 1, "sgd, dgc: decay of the velocity");
   keys.flag("nesterov", nesterov, "sgd, dgc: Nesterov's momentum");
   keys.integer("ramp", ramp, -1, int64_t{1} << 40,
@@ -36,6 +38,8 @@ void OptimOptions::check(Keys& keys) const {
   for (double beta : betas)
     if (!(beta >= 0 && beta < 1))
       keys.problem("betas", fmt::format("{} is not at least 0 and below 1", beta));
+  if (variance_steps > 0 && name != "adamw")
+    keys.problem("variance_steps", fmt::format("belongs to name = \"adamw\", not \"{}\"", name));
 }
 
 std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t total_steps,

@@ -21,6 +21,7 @@ struct OptimOptions {
   double min_lr = 0.1;              // last learning rate, as a part of lr
   int64_t freeze = 0;               // 1-bit Adam: dense steps before compression; 0 = automatic
   double variance_floor = 0.1;      // 1-bit Adam: optim/onebit_adam.h
+  int64_t variance_steps = 0;       // adamw: updates after which the variance stays; 0 = never
   double momentum = 0.9;            // sgd, dgc
   bool nesterov = false;            // sgd, dgc
   int64_t ramp = -1;                // dgc: steps of falling density; -1 = as many as warmup
