@@ -53,6 +53,7 @@ struct ArtifactWeight {
   // dense: `bytes` in `dtype` (f32, f16 or bf16), row-major;
   DType dtype = DType::f32;
   ByteSource bytes;
+  std::string pattern = "";  // whose zeros the data hold: "2:4" (sparsity/pattern.h); "" = none
   // compressed: `codes` makes the Codes, whose format is known beforehand.
   std::optional<CodeFormat> format;
   std::function<Codes()> codes;

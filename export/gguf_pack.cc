@@ -51,6 +51,11 @@ Fit fit_integer_grid(const CodeFormat& format, const GgufPacking& packing) {
   Fit fit;
   if (format.scale_type == ScaleType::bf16)
     fit.reason = "if every scale is exact in fp16 (checked)";
+  if (format.offset != 0.0f && !format.pattern.empty())
+    return impossible(
+        fmt::format("the grid {} has no zero for the weights behind the {} mask; {}, or export as "
+                    "gguf:f32 or safetensors",
+                    format.grid, format.pattern, kTrainForGguf));
   if (format.offset == 0.5f) {
     fit = {Verdict::exact_after, "stored as 2 code + 1 with half the scale", 2, 1};
   } else if (format.offset != 0.0f) {

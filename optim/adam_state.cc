@@ -14,7 +14,8 @@
 namespace terse {
 
 AdamOptions AdamOptions::from(const OptimOptions& options) {
-  return {options.beta1(), options.beta2(), options.eps, options.weight_decay};
+  return {options.beta1(), options.beta2(), options.eps, options.weight_decay,
+          options.name == "adamw" ? options.variance_steps : 0};
 }
 
 std::vector<AdamBlock> adam_blocks(const Bucket& bucket, int64_t most) {
@@ -48,13 +49,16 @@ void AdamState::attach(const BucketPlan& bucket_plan,
 
 AdamStep AdamState::next_step(double learning_rate, double answer_scale) const {
   const auto t = static_cast<double>(steps + 1);
+  const bool frozen = options.variance_steps > 0 && steps >= options.variance_steps;
+  const double beta2 = frozen ? 1.0 : options.beta2;
+  const double t2 = frozen ? static_cast<double>(options.variance_steps) : t;
   AdamStep step;
   step.answer_scale = static_cast<float>(answer_scale);
   step.one_minus_beta1 = static_cast<float>(1 - options.beta1);
-  step.beta2 = static_cast<float>(options.beta2);
-  step.one_minus_beta2 = static_cast<float>(1 - options.beta2);
+  step.beta2 = static_cast<float>(beta2);
+  step.one_minus_beta2 = static_cast<float>(1 - beta2);
   step.step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, t)));
-  step.root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, t)));
+  step.root_correction2 = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, t2)));
   step.eps = static_cast<float>(options.eps);
   return step;
 }

@@ -21,6 +21,7 @@ struct AdamOptions {
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;
+  int64_t variance_steps = 0;  // updates after which v and its correction stay; 0 = never
   static AdamOptions from(const OptimOptions& options);
 };
 

@@ -5,6 +5,11 @@
 //
 // As torch.optim.AdamW to the last place or two of fp32. One streaming pass a step; weight decay by
 // segment; 8 bytes of state an element. With Phase::codec the gradients go through a lossy codec.
+//
+// AdamOptions::variance_steps = T0: from the update after T0 on v and its correction stay as they
+// are, while m moves on: the second phase of STEP (Lu et al., arXiv:2302.01172), which learns masks
+// on a variance that was estimated without them ([sparsity] dense = T0). Updates, not steps: a
+// skipped step does not count.
 #pragma once
 #include "optim/adam_state.h"
 

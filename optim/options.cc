@@ -35,6 +35,8 @@ void OptimOptions::bind(Keys& keys) {
   keys.integer("local_doubling", local_doubling, 0, int64_t{1} << 40,
                "zero_one_adam: steps after which the interval between exchanges doubles; 0 = each "
                "time the learning rate has halved");
+  keys.integer("variance_steps", variance_steps, 0, int64_t{1} << 40,
+               "adamw: updates after which the variance stays as it is (STEP); 0 = never");
   keys.number("momentum", momentum, 0, 1, "sgd, dgc: decay of the velocity");
   keys.flag("nesterov", nesterov, "sgd, dgc: Nesterov's momentum");
   keys.integer("ramp", ramp, -1, int64_t{1} << 40,
@@ -48,6 +50,8 @@ void OptimOptions::check(Keys& keys) const {
   for (double beta : betas)
     if (!(beta >= 0 && beta < 1))
       keys.problem("betas", fmt::format("{} is not at least 0 and below 1", beta));
+  if (variance_steps > 0 && name != "adamw")
+    keys.problem("variance_steps", fmt::format("belongs to name = \"adamw\", not \"{}\"", name));
 }
 
 std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t total_steps,

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "qat/quantize.h"
+#include "sparsity/mask.h"
 
 namespace terse {
 namespace {
@@ -37,9 +38,19 @@ bool representable(float scale, ScaleType type) {
   return true;
 }
 
+template <typename Visit>
+void each_pruned(const Codes& codes, const Visit& visit) {
+  for (int64_t r = 0; r < codes.rows; ++r) {
+    const uint8_t* bits = codes.mask.data() + r * mask_stride(codes.columns);
+    for (int64_t c = 0; c < codes.columns; ++c)
+      if ((bits[c / 8] >> (c % 8) & 1) == 0) visit(static_cast<size_t>(r * codes.columns + c));
+  }
+}
+
 [[noreturn]] void bad_format(const std::string& text) {
   fail(ExitCode::invalid_file,
-       "code format '{}' is not of the form 'GRID bBITS gGROUP SCALE hBLOCK [MIN,MAX] +OFFSET'",
+       "code format '{}' is not of the form 'GRID bBITS gGROUP SCALE hBLOCK [MIN,MAX] "
+       "+OFFSET' or that and a pattern",
        text);
 }
 
@@ -66,6 +77,14 @@ void Codes::decode(float* out) const {
                .group = format.group,
                .offset = format.offset},
               out, nullptr);
+  if (!mask.empty() && format.offset != 0.0f)
+    blend_rows({.f32 = out}, mask.data(), 0.0f, rows, columns, {.f32 = out});
+}
+
+void Codes::set_mask(const std::string& pattern, std::vector<uint8_t> bits) {
+  format.pattern = pattern;
+  mask = std::move(bits);
+  each_pruned(*this, [this](size_t i) { codes[i] = 0; });
 }
 
 void Codes::validate(const std::string& name) const {
@@ -89,6 +108,13 @@ void Codes::validate(const std::string& name) const {
     if (codes[i] < format.code_min || codes[i] > format.code_max)
       broken(fmt::format("code {} at {} is out of range", codes[i], i));
   }
+  const int64_t mask_bytes = format.pattern.empty() ? 0 : rows * mask_stride(columns);
+  if (static_cast<int64_t>(mask.size()) != mask_bytes)
+    broken(fmt::format("{} bytes of mask where {} are due", mask.size(), mask_bytes));
+  if (!mask.empty())
+    each_pruned(*this, [&](size_t i) {
+      if (codes[i] != 0) broken(fmt::format("code {} at {} lies behind the mask", codes[i], i));
+    });
   for (size_t i = 0; i < scales.size(); ++i) {
     if (!std::isfinite(scales[i])) broken(fmt::format("scale {} is not finite", i));
     if (!representable(scales[i], format.scale_type))
@@ -104,22 +130,28 @@ Codes Codes::row_slice(int64_t begin, int64_t end) const {
   part.columns = columns;
   part.codes.assign(codes.begin() + begin * columns, codes.begin() + end * columns);
   part.scales.assign(scales.begin() + begin * groups(), scales.begin() + end * groups());
+  if (!mask.empty()) {
+    const int64_t stride = mask_stride(columns);
+    part.mask.assign(mask.begin() + begin * stride, mask.begin() + end * stride);
+  }
   return part;
 }
 
 std::string to_string(const CodeFormat& format) {
-  return fmt::format("{} b{} g{} {} h{} [{},{}] +{}", format.grid, format.bits, format.group,
+  return fmt::format("{} b{} g{} {} h{} [{},{}] +{}{}{}", format.grid, format.bits, format.group,
                      scale_name(format.scale_type), format.hadamard, format.code_min,
-                     format.code_max, format.offset);
+                     format.code_max, format.offset, format.pattern.empty() ? "" : " ",
+                     format.pattern);
 }
 
 CodeFormat parse_code_format(const std::string& text) {
   std::istringstream in(text);
-  std::string grid, bits, group, scale, hadamard, range, offset, rest;
-  if (!(in >> grid >> bits >> group >> scale >> hadamard >> range >> offset) || (in >> rest))
-    bad_format(text);
+  std::string grid, bits, group, scale, hadamard, range, offset, pattern, rest;
+  if (!(in >> grid >> bits >> group >> scale >> hadamard >> range >> offset)) bad_format(text);
+  if ((in >> pattern) && (in >> rest)) bad_format(text);
   CodeFormat format;
   format.grid = grid;
+  format.pattern = pattern;
   format.bits = static_cast<int>(number_after(bits, 'b', text));
   format.group = number_after(group, 'g', text);
   format.scale_type = scale_type_of(scale, text);

@@ -4,7 +4,8 @@
 //   decoded[r, c] = (codes[r, c] + offset) * scale[r, c / group]      in fp32, in the stored space
 //
 // The stored space is the rotated one when `hadamard` > 0: weight = rotate(decoded) along the
-// columns. Free of torch.
+// columns. Where a mask is, elements whose bit is 0 have the code 0 and decode to 0, whatever the
+// offset: a half-integer grid has no zero of its own. Free of torch.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -24,7 +25,8 @@ struct CodeFormat {
   float offset = 0.0f;  // 0.5 for half-integer grids
   int64_t group = 32;   // columns that share a scale; 0 = a whole row
   ScaleType scale_type = ScaleType::f16;
-  int64_t hadamard = 0;  // block length of the rotation along the columns; 0 = none
+  int64_t hadamard = 0;      // block length of the rotation along the columns; 0 = none
+  std::string pattern = "";  // of the mask: "2:4" (sparsity/pattern.h); "" = no mask
   bool operator==(const CodeFormat&) const = default;
 };
 
@@ -34,8 +36,11 @@ struct Codes {
   int64_t columns = 0;
   std::vector<int8_t> codes;  // rows x columns
   std::vector<float> scales;  // rows x groups, values exactly representable in scale_type
+  std::vector<uint8_t> mask;  // bits, rows x mask_stride(columns) bytes (sparsity/mask.h)
 
   int64_t groups() const { return format.group == 0 ? 1 : columns / format.group; }
+  // Puts a mask over unmasked Codes: the pruned get the code 0.
+  void set_mask(const std::string& pattern, std::vector<uint8_t> bits);
   // Into out[rows * columns]; the one arithmetic that training, evaluation and export share.
   void decode(float* out) const;
   // Codes inside their range, sizes consistent, scales finite; throws Error(invalid_file).
@@ -44,7 +49,8 @@ struct Codes {
   Codes row_slice(int64_t begin, int64_t end) const;
 };
 
-// One line, e.g. "int_signed b4 g32 f16 h0 [-8,7] +0"; parse undoes it (Error(invalid_file)).
+// One line, e.g. "int_signed b4 g32 f16 h0 [-8,7] +0", then the pattern if there is one; parse
+// undoes it (Error(invalid_file)).
 std::string to_string(const CodeFormat& format);
 CodeFormat parse_code_format(const std::string& text);
 

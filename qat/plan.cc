@@ -3,22 +3,12 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/name_pattern.h"
 #include "qat/quantize.h"
 #include "qat/targets.h"
 
 namespace terse {
 namespace {
-
-bool selected(const QatOptions& options, const std::string& name) {
-  std::string stem = name;
-  if (stem.ends_with(".weight")) stem.resize(stem.size() - 7);
-  const auto hit = [&](const std::string& pattern) {
-    return matches(pattern, name) || matches(pattern, stem);
-  };
-  if (std::any_of(options.ignore.begin(), options.ignore.end(), hit)) return false;
-  return options.targets.empty() ||
-         std::any_of(options.targets.begin(), options.targets.end(), hit);
-}
 
 int64_t block_of(const QatOptions& options, const Target& target) {
   if (options.hadamard >= 0) return options.hadamard <= 1 ? 0 : options.hadamard;
@@ -52,29 +42,9 @@ Grid activation_grid(const QatOptions& options, const Target& target) {
 
 }  // namespace
 
-bool matches(const std::string& pattern, const std::string& name) {
-  size_t p = 0, n = 0, star = std::string::npos, resume = 0;
-  while (n < name.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      resume = n;
-    } else if (p < pattern.size() && pattern[p] == name[n]) {
-      ++p;
-      ++n;
-    } else if (star != std::string::npos) {
-      p = star + 1;
-      n = ++resume;
-    } else {
-      return false;
-    }
-  }
-  while (p < pattern.size() && pattern[p] == '*') ++p;
-  return p == pattern.size();
-}
-
 LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t columns) {
   LayerPlan plan;
-  if (!options.enabled() || !selected(options, name)) return plan;
+  if (!options.enabled() || !selected(options.targets, options.ignore, name)) return plan;
   const Target* target = find_target(options.target);
   if (target == nullptr)
     fail(ExitCode::usage, "[qat] target = '{}' is unknown; possible: {}", options.target,

@@ -24,7 +24,4 @@ struct LayerPlan {
 // rotation block does not divide the columns, and for options that check() refuses.
 LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t columns);
 
-// '*' stands for any text, everything else for itself.
-bool matches(const std::string& pattern, const std::string& name);
-
 }  // namespace terse

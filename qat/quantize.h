@@ -7,6 +7,7 @@
 
 #include "qat/estimator.h"
 #include "qat/grid.h"
+#include "sparsity/mask.h"
 
 namespace terse {
 
@@ -36,10 +37,6 @@ struct CodedRows {
   int64_t group = 0;
   float offset = 0.0f;
 };
-
-constexpr int64_t mask_stride(int64_t columns) {
-  return (columns + 7) / 8;
-}
 
 // Largest power of two that divides `columns`, at most 128: the rotation block that fits.
 int64_t fitting_block(int64_t columns);

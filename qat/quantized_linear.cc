@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "qat/activation.h"
+#include "qat/masked.h"
 #include "qat/packed_product.h"
 #include "qat/representation.h"
 #include "qat/tensors.h"
@@ -24,6 +25,7 @@ struct Layer : torch::CustomClassHolder {
   at::ScalarType compute = at::kBFloat16;
   std::optional<Quantizer> activations;
   std::unique_ptr<Representation> representation;  // null: plain
+  Masked* masked = nullptr;                        // the representation, where it is one
   at::Tensor multiplied;  // [out, in], compute type, stored space: what the matmul sees
   PackedWeight packed;    // of `multiplied`, where the processor gains by it
   bool frozen = false;    // runs on given codes
@@ -63,8 +65,9 @@ at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const 
 // tells the leaf's hook when the last contribution has come. Undefined: not possible here.
 at::Tensor preset_gradient(const Layer& layer) {
   const at::Tensor& grad = layer.weight.grad();
-  const bool fits = !layer.representation && grad.defined() && grad.is_cpu() &&
-                    grad.scalar_type() == at::kFloat && grad.is_contiguous();
+  const bool passes = !layer.representation || (layer.masked && layer.masked->passes_gradient());
+  const bool fits = passes && grad.defined() && grad.is_cpu() && grad.scalar_type() == at::kFloat &&
+                    grad.is_contiguous();
   return fits ? grad : at::Tensor();
 }
 
@@ -134,8 +137,12 @@ class LinearFunction : public Function<LinearFunction> {
     const at::Tensor input = layer->activations
                                  ? decode_activation(*layer->activations, kept, dy.scalar_type())
                                  : saved[1];
-    const at::Tensor d = weight_product(dy, input, preset_gradient(*layer));
-    if (d.defined()) weight_gradients(*layer, d, result);
+    const at::Tensor preset = preset_gradient(*layer);
+    const at::Tensor d = weight_product(dy, input, preset);
+    if (d.defined())
+      weight_gradients(*layer, d, result);
+    else if (layer->masked)
+      layer->masked->pull(preset);
     return result;
   }
 
@@ -151,6 +158,16 @@ class LinearFunction : public Function<LinearFunction> {
   }
 };
 
+void put_behind_mask(Layer& layer, const LayerMask& mask) {
+  auto masked = std::make_unique<Masked>(layer.name, mask, std::move(layer.representation));
+  layer.masked = masked.get();
+  layer.representation = std::move(masked);
+}
+
+bool has_codes(const Layer& layer) {
+  return layer.representation && (!layer.masked || layer.masked->has_codes());
+}
+
 }  // namespace
 
 struct QuantizedLinear::Impl {
@@ -160,7 +177,7 @@ struct QuantizedLinear::Impl {
 };
 
 QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatOptions& options,
-                                 at::ScalarType compute)
+                                 at::ScalarType compute, const SparsityRun& sparsity)
     : impl_(std::make_unique<Impl>()) {
   TERSE_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat, "fp32 matrix for {}", name);
   LayerPlan plan = plan_layer(options, name, weight.size(1));
@@ -170,6 +187,7 @@ QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatO
   layer.compute = compute;
   layer.activations = plan.activations;
   if (plan.weight) layer.representation = make_uniform(name, *plan.weight);
+  if (const auto mask = plan_mask(sparsity, name, weight.size(1))) put_behind_mask(layer, *mask);
   if (layer.representation || compute != at::kFloat)
     layer.multiplied = at::empty(weight.sizes(), weight.options().dtype(compute));
   layer.weight = weight;
@@ -188,16 +206,20 @@ const std::string& QuantizedLinear::name() const {
   return impl_->layer->name;
 }
 bool QuantizedLinear::quantized() const {
-  return impl_->layer->representation != nullptr;
+  return has_codes(*impl_->layer);
+}
+bool QuantizedLinear::masked() const {
+  return impl_->layer->masked != nullptr;
 }
 const at::Tensor& QuantizedLinear::weight() const {
   return impl_->weight;
 }
 
-void QuantizedLinear::refresh() {
+void QuantizedLinear::refresh(int64_t taken) {
   const at::NoGradGuard no_grad;
   Layer& layer = *impl_->layer;
   if (layer.frozen) return;
+  if (layer.masked) layer.masked->set_step(taken);
   const at::Tensor weight = impl_->weight.detach();
   if (layer.representation)
     layer.representation->encode(weight, layer.multiplied);
@@ -206,6 +228,13 @@ void QuantizedLinear::refresh() {
   else
     layer.multiplied.copy_(weight);
   layer.packed.pack(layer.multiplied);
+}
+
+void QuantizedLinear::after_step(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  const Layer& layer = *impl_->layer;
+  if (layer.masked && !layer.frozen)
+    layer.masked->after_step(learning_rate, impl_->weight.detach());
 }
 
 at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
@@ -226,17 +255,28 @@ Codes QuantizedLinear::codes() const {
   return impl_->layer->representation->codes();
 }
 
+std::optional<WeightMask> QuantizedLinear::mask() const {
+  const Masked* masked = impl_->layer->masked;
+  if (masked == nullptr || !masked->mask().defined()) return std::nullopt;
+  const at::Tensor bits = masked->mask().cpu();
+  const uint8_t* first = bits.const_data_ptr<uint8_t>();
+  return WeightMask{masked->state().pattern, {first, first + bits.numel()}};
+}
+
 void QuantizedLinear::use_codes(const Codes& codes) {
   const at::NoGradGuard no_grad;
   Layer& layer = *impl_->layer;
-  if (!layer.representation) {
+  if (!has_codes(layer)) {
     // A file says all that a forward needs; how the codes were made does not matter any more.
     Quantizer quantizer;
     quantizer.grid.format = codes.format;
+    quantizer.grid.format.pattern.clear();
+    layer.masked = nullptr;
     layer.representation = make_uniform(layer.name, quantizer);
     layer.multiplied =
         at::empty(impl_->weight.sizes(), impl_->weight.options().dtype(layer.compute));
   }
+  if (!codes.format.pattern.empty() && !layer.masked) put_behind_mask(layer, {});
   layer.representation->adopt(codes, layer.multiplied);
   layer.packed.pack(layer.multiplied);
   layer.frozen = true;
@@ -244,7 +284,7 @@ void QuantizedLinear::use_codes(const Codes& codes) {
 
 at::Tensor QuantizedLinear::effective_weight() const {
   const Layer& layer = *impl_->layer;
-  if (layer.representation) return layer.representation->decode();
+  if (has_codes(layer)) return layer.representation->decode();
   return layer.multiplied.detach().to(at::kFloat).clone();
 }
 

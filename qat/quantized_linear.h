@@ -4,7 +4,7 @@
 // The weight is a fp32 master [out, in]. refresh() encodes it once per optimizer step into the
 // compute tensors; forward() may then run any number of micro-batches. With no Representation it is
 // a plain linear layer that casts the weight to the compute type, so that models have one code
-// path.
+// path. [sparsity] puts a mask over the weight, quantized or not (qat/masked.h).
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -14,34 +14,49 @@
 
 #include "qat/codes.h"
 #include "qat/options.h"
+#include "sparsity/options.h"
 
 namespace terse {
 
 class Representation;  // qat/representation.h
 
+// The mask of a weight: its pattern and its bits [out, mask_stride(in)] (sparsity/mask.h).
+struct WeightMask {
+  Pattern pattern;
+  std::vector<uint8_t> bits;
+};
+
 class QuantizedLinear {
  public:
   // `weight`: fp32 leaf [out, in] that requires grad, shared with the caller. `compute`: at::kFloat
   // or at::kBFloat16. `options` decides whether and how weight and activations are quantized;
-  // `name` is matched against options.targets / options.ignore.
+  // `name` is matched against options.targets / options.ignore, and so for `sparsity`.
   QuantizedLinear(std::string name, at::Tensor weight, const QatOptions& options,
-                  at::ScalarType compute);
+                  at::ScalarType compute, const SparsityRun& sparsity = {});
   ~QuantizedLinear();
   QuantizedLinear(QuantizedLinear&&) noexcept;
   QuantizedLinear& operator=(QuantizedLinear&&) noexcept;
 
   const std::string& name() const;
-  bool quantized() const;  // has a Representation
+  bool quantized() const;  // has Codes
+  bool masked() const;     // has a mask, at some step at least
   const at::Tensor& weight() const;
 
-  // Encodes the current weight; to be called after every change of it, before forward().
-  void refresh();
+  // Encodes the current weight; to be called after every change of it, before forward(). `taken`:
+  // steps taken so far, which a mask's schedule follows; kServed: as evaluation, checkpoints and
+  // export see it (qat/masked.h).
+  void refresh(int64_t taken = kServed);
+  // To be called after an optimizer's step with this learning rate, before refresh(): what SR-STE
+  // does to the weight itself. Nothing for other layers.
+  void after_step(double learning_rate);
   // x: [..., in] in the compute type; returns [..., out] in the compute type. Differentiable in x
   // and in the weight (the gradient arrives in weight.grad() as fp32).
   at::Tensor forward(const at::Tensor& x);
 
-  // The Codes of the current weight (quantized() only).
+  // The Codes of the current weight (quantized() only); of a masked one after refresh(kServed).
   Codes codes() const;
+  // Of the latest refresh(); empty where nothing is masked.
+  std::optional<WeightMask> mask() const;
   // Runs on given Codes from now on: evaluation of a checkpoint or an exported file. The weight is
   // then ignored and gets no gradient.
   void use_codes(const Codes& codes);

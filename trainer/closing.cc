@@ -122,6 +122,7 @@ std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateRead
     const auto parts = parts_of(options, weight.name, record.rows);
     const ArtifactWeight& first = artifact.weight(parts.front().part);
     record.representation = std::string(dtype_name(first.dtype));
+    if (!first.pattern.empty()) record.representation += " " + first.pattern;
     record.bits = static_cast<double>(8 * dtype_size(first.dtype));
     records.push_back(first.compressed() ? compressed_record(artifact, parts, record, checkpoint)
                                          : record);

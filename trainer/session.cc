@@ -73,10 +73,18 @@ Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::D
       valid_(data.valid),
       data_(data),
       model_(with_vocab(recipe.model, data.vocab), recipe.qat,
-             compute_options(recipe.train, device), static_cast<uint64_t>(recipe.train.seed)),
+             compute_options(recipe.train, device), static_cast<uint64_t>(recipe.train.seed),
+             {recipe.sparsity, recipe.train.steps}),
       batcher_(train_, batcher_options(recipe, group, data.begin)),
       reducer_(reducer_of(recipe, group, model_, device, ranks_per_node)) {
-  model_.refresh();
+  model_.refresh(step_);
+}
+
+template <typename Use>
+void Session::served(const Use& use) {
+  if (model_.masked()) model_.refresh(kServed);
+  use();
+  if (model_.masked()) model_.refresh(step_);
 }
 
 // Micro-batches of this rank's share; the mean loss of the share.
@@ -108,7 +116,9 @@ StepRecord Session::train_step(bool stop) {
   const StepResult result = reducer_.finish(local, stop);
   stop_agreed_ = result.stop;
   missing_ = result.missing;
-  if (result.committed) model_.refresh();
+  if (result.committed) model_.after_step(record.learning_rate);
+  // Masks follow the steps, skipped ones too.
+  if (result.committed || model_.masked()) model_.refresh(step_);
 
   record.loss = result.loss;
   record.gradient_norm = result.gradient_norm;
@@ -128,7 +138,8 @@ StepRecord Session::train_step(bool stop) {
 }
 
 EvalRecord Session::evaluate_now(int64_t windows) {
-  EvalRecord record = evaluate_record(model_, valid_, group_, windows, data_.begin);
+  EvalRecord record;
+  served([&] { record = evaluate_record(model_, valid_, group_, windows, data_.begin); });
   record.step = step_;
   return record;
 }
@@ -150,7 +161,7 @@ EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, i
 }
 
 void Session::save(StateWriter& state) {
-  save_model(model_, state);
+  served([&] { save_model(model_, state); });
   reducer_.save(state);
   state.value(Scope::shared, "trainer/step", step_);
   state.value(Scope::shared, "trainer/cursor", batcher_.cursor());
@@ -175,6 +186,7 @@ void Session::load(const StateReader& state) {
   reducer_.load(state);
   step_ = state.require_integer(Scope::shared, "trainer/step");
   batcher_.seek(state.require_integer(Scope::shared, "trainer/cursor"));
+  model_.refresh(step_);
   if (const auto random = state.tensor(Scope::own, "trainer/random")) {
     at::Tensor bytes = at::empty({random->numel()}, at::kByte);
     std::copy(random->as<uint8_t>().begin(), random->as<uint8_t>().end(),

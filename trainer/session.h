@@ -68,6 +68,9 @@ class Session {
 
  private:
   double accumulate(const Batch& batch, bool poisoned);
+  // Runs `use` with the weights as they are served, whatever the masks' schedules say of this step.
+  template <typename Use>
+  void served(const Use& use);
 
   const Recipe recipe_;
   Group group_;

@@ -3,16 +3,29 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "comm/tensor_state.h"
+#include "sparsity/mask.h"
 #include "trainer/packing.h"
 
 namespace terse {
 namespace {
+
+// Bits of a mask (sparsity/mask.h) on a matrix of `rows` rows.
+void save_mask(StateWriter& state, const std::string& name, int64_t rows,
+               std::vector<uint8_t> bits) {
+  auto kept = std::make_shared<std::vector<uint8_t>>(std::move(bits));
+  state.keep(kept);
+  const auto bytes = static_cast<int64_t>(kept->size());
+  state.tensor(
+      Scope::shared, "mask/" + name,
+      {DType::u8, {rows, bytes / std::max<int64_t>(rows, 1)}, bytes_of(kept->data(), bytes)});
+}
 
 void save_codes(StateWriter& state, const std::string& name, Codes made) {
   auto codes = std::make_shared<Codes>(std::move(made));
@@ -26,6 +39,12 @@ void save_codes(StateWriter& state, const std::string& name, Codes made) {
       Scope::shared, "scales/" + name,
       {DType::f32, {codes->rows, groups}, bytes_of(codes->scales.data(), codes->rows * groups)});
   state.value(Scope::shared, "format/" + name, to_string(codes->format));
+  if (!codes->mask.empty()) save_mask(state, name, codes->rows, codes->mask);
+}
+
+TensorView load_mask(const StateReader& state, const std::string& name, int64_t rows,
+                     int64_t columns) {
+  return state.require(Scope::shared, "mask/" + name, DType::u8, {rows, mask_stride(columns)});
 }
 
 Codes load_codes(const StateReader& state, const std::string& name, int64_t rows, int64_t columns) {
@@ -38,6 +57,10 @@ Codes load_codes(const StateReader& state, const std::string& name, int64_t rows
       state.require(Scope::shared, "scales/" + name, DType::f32, {rows, codes.groups()});
   codes.codes.assign(data.as<int8_t>().begin(), data.as<int8_t>().end());
   codes.scales.assign(scales.as<float>().begin(), scales.as<float>().end());
+  if (!codes.format.pattern.empty()) {
+    const auto mask = load_mask(state, name, rows, columns).as<uint8_t>();
+    codes.mask.assign(mask.begin(), mask.end());
+  }
   codes.validate(name);
   return codes;
 }
@@ -53,6 +76,24 @@ ByteSource as_bf16(TensorView view) {
       for (float x : values.subspan(at, std::min(kPiece, values.size() - at)))
         piece.push_back(bf16_from_float(x));
       sink(bytes_of(piece.data(), static_cast<int64_t>(piece.size())));
+    }
+  };
+}
+
+// The same of a matrix behind a mask, a row at a time: pruned elements are +0.
+ByteSource as_masked(TensorView view, TensorView mask, DType dtype) {
+  return [=](const ByteSink& sink) {
+    const int64_t columns = view.shape[1];
+    std::vector<float> wide(static_cast<size_t>(columns));
+    std::vector<uint16_t> narrow(wide.size());
+    for (int64_t r = 0; r < view.shape[0]; ++r) {
+      blend_rows({.f32 = view.as<float>().data() + r * columns},
+                 mask.as<uint8_t>().data() + r * mask_stride(columns), 0.0f, 1, columns,
+                 {.f32 = wide.data(), .bf16 = narrow.data()});
+      if (dtype == DType::bf16)
+        sink(bytes_of(narrow.data(), columns));
+      else
+        sink(bytes_of(wide.data(), columns));
     }
   };
 }
@@ -76,6 +117,17 @@ ArtifactWeight dense_part(const std::string& name, const TensorView& view, at::S
   return weight;
 }
 
+// Of a weight that is masked and not quantized.
+void put_behind_mask(ArtifactWeight& weight, const StateReader& state, const std::string& name,
+                     const PackedPart& part, const TensorView& whole) {
+  const auto pattern = state.text(Scope::shared, "pattern/" + name);
+  if (!pattern) return;
+  const TensorView mask = load_mask(state, name, whole.shape[0], whole.shape[1]);
+  weight.pattern = *pattern;
+  weight.bytes = as_masked(rows_of(whole, part.begin, part.end),
+                           rows_of(mask, part.begin, part.end), weight.dtype);
+}
+
 ArtifactWeight codes_part(const std::shared_ptr<const StateReader>& state, const std::string& name,
                           const PackedPart& part, int64_t rows, int64_t columns) {
   ArtifactWeight weight;
@@ -97,6 +149,7 @@ Codes joined(const std::vector<Codes>& parts, const std::string& name) {
     all.rows += part.rows;
     all.codes.insert(all.codes.end(), part.codes.begin(), part.codes.end());
     all.scales.insert(all.scales.end(), part.scales.begin(), part.scales.end());
+    all.mask.insert(all.mask.end(), part.mask.begin(), part.mask.end());
   }
   return all;
 }
@@ -126,8 +179,15 @@ LlamaOptions options_of(const LlamaShape& s) {
 void save_model(Llama& model, StateWriter& state) {
   for (const Parameter& parameter : model.parameters())
     state.tensor(Scope::shared, "model/" + parameter.name, host_view(state, parameter.value));
-  for (QuantizedLinear* linear : model.linears())
-    if (linear->quantized()) save_codes(state, linear->name() + ".weight", linear->codes());
+  for (QuantizedLinear* linear : model.linears()) {
+    const std::string name = linear->name() + ".weight";
+    if (linear->quantized()) {
+      save_codes(state, name, linear->codes());
+    } else if (auto mask = linear->mask()) {
+      save_mask(state, name, linear->weight().size(0), std::move(mask->bits));
+      state.value(Scope::shared, "pattern/" + name, to_string(mask->pattern));
+    }
+  }
 }
 
 void load_model(Llama& model, const StateReader& state) {
@@ -145,10 +205,16 @@ Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const LlamaO
     const TensorView view =
         checkpoint->require(Scope::shared, "model/" + packed.name, DType::f32, packed.shape);
     const bool compressed = checkpoint->text(Scope::shared, "format/" + packed.name).has_value();
-    for (const PackedPart& part : parts_of(options, packed.name, packed.shape.front()))
+    for (const PackedPart& part : parts_of(options, packed.name, packed.shape.front())) {
+      if (compressed) {
+        artifact.weights.push_back(
+            codes_part(checkpoint, packed.name, part, packed.shape[0], packed.shape[1]));
+        continue;
+      }
       artifact.weights.push_back(
-          compressed ? codes_part(checkpoint, packed.name, part, packed.shape[0], packed.shape[1])
-                     : dense_part(part.part, rows_of(view, part.begin, part.end), compute));
+          dense_part(part.part, rows_of(view, part.begin, part.end), compute));
+      put_behind_mask(artifact.weights.back(), *checkpoint, packed.name, part, view);
+    }
   }
   artifact.validate();
   return artifact;

@@ -1,8 +1,10 @@
 // Snapshot: the model inside a checkpoint, and the way from there to files and back to a model.
 //
 // A checkpoint holds the fp32 master weights ("model/NAME") and the Codes of every compressed one
-// ("codes/NAME", "scales/NAME", text "format/NAME"), made once from these weights. Evaluation,
-// export and verification all start from the same Artifact, so what is measured is what is served:
+// ("codes/NAME", "scales/NAME", text "format/NAME"; "mask/NAME" if it has one), or the mask alone
+// of a weight that is only masked ("mask/NAME", text "pattern/NAME"), made once from these weights.
+// Evaluation, export and verification all start from the same Artifact, so what is measured is what
+// is served:
 //
 //   training  --save_model-->  checkpoint  --artifact_of-->  Artifact  --write_gguf-->  file
 //                                                               |            |
@@ -18,7 +20,8 @@
 
 namespace terse {
 
-// Puts the weights and the Codes into a checkpoint. Borrows the weights until it is written.
+// Puts the weights, the Codes and the masks into a checkpoint, as of the model's latest refresh(),
+// which must have been as served. Borrows the weights until it is written.
 void save_model(Llama& model, StateWriter& state);
 // Takes the fp32 master weights back. Error(invalid_file) if one is missing or shaped otherwise.
 void load_model(Llama& model, const StateReader& state);

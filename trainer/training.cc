@@ -183,6 +183,10 @@ void Job::print_start(const Session& session, const std::vector<std::string>& bi
                             m.layers, m.width, m.heads, m.hidden, m.context,
                             format_count(static_cast<double>(parameters)))},
       {"weights", q.enabled() ? q.target : std::string("not quantized")},
+      {"sparsity", recipe_.sparsity.enabled()
+                       ? fmt::format("{}, {}, {}", recipe_.sparsity.pattern,
+                                     recipe_.sparsity.schedule, recipe_.sparsity.estimator)
+                       : std::string("none")},
       {"compute",
        fmt::format("{} on {} ({})", recipe_.train.compute, compute_.device.str(), isa_name(isa()))},
       {"optimizer", recipe_.optim.name},

@@ -1,7 +1,7 @@
 // The block Walsh-Hadamard transform in place: Sylvester order, scaled by 1/sqrt(block), strides
 // from 1 upwards in every instruction set.
 #pragma once
-#include "qat/kernels/vec.h"
+#include "base/vec.h"
 
 namespace terse::TERSE_ISA {
 

@@ -34,7 +34,7 @@ TRAINER_PARTS = {
 # Built without LibTorch: directly or through another header, no torch.
 TORCH_FREE = ("base/", "export/", "comm/allocation/", "comm/plan/exchange_costs.", "comm/plan/link.", "comm/plan/memory.",
               "comm/plan/predict.", "comm/codec/", "comm/kernels/", "optim/kernels/",
-              "qat/kernels/", "qat/codes.", "trainer/telemetry/", "trainer/data/", "trainer/checkpoint/")
+              "sparsity/", "qat/kernels/", "qat/codes.", "trainer/telemetry/", "trainer/data/", "trainer/checkpoint/")
 # Headers that cost seconds are for .cc files alone.
 HEAVY = re.compile(r"^(nlohmann/json\.hpp|toml\+\+/|CLI/|Eigen/)")
 TORCH = re.compile(r"^(torch|ATen|c10)/")

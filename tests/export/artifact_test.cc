@@ -134,6 +134,12 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
   EXPECT_EQ(find("gguf:q8_0 target", "gguf:q8_0").verdict, Verdict::exact);
   EXPECT_EQ(find("gguf:q4_0 target", "gguf:f16").verdict, Verdict::impossible);
   EXPECT_EQ(find("gguf:q8_0 target", "gguf:q4_0").verdict, Verdict::impossible);
+  EXPECT_EQ(find("gguf:q4_0 target, 2:4 mask", "gguf:q4_0").verdict, Verdict::exact);
+  const ExportRow half_masked = find("half_int 4 bits, 128 columns, fp16, 2:4 mask", "gguf:q8_0");
+  EXPECT_EQ(half_masked.verdict, Verdict::impossible);
+  EXPECT_THAT(half_masked.reason, ::testing::AllOf(HasSubstr("no zero"), HasSubstr("gguf:q4_0")));
+  EXPECT_NE(find("half_int 4 bits, 128 columns, fp16, 2:4 mask", "safetensors").verdict,
+            Verdict::impossible);
   EXPECT_EQ(find("dense bf16", "gguf:bf16").verdict, Verdict::exact);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
   EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);

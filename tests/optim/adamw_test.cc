@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/optim/adamw.h>
 
+#include <cmath>
 #include <cstring>
 
 #include "base/isa.h"
@@ -37,6 +38,29 @@ TEST(AdamW, SkippedStepsDoNotMoveTheBiasCorrection) {
   const at::Tensor moved = before * (1 - 1e-3 * 0.1) - flat.bucket_value();
   // g / (|g| + eps) = 1 at the first update, so the step is lr.
   EXPECT_NEAR(moved[0].item<float>(), 1e-3f, 1e-7f);
+}
+
+// STEP's second phase in fp64: after update 6 the root stays what it was, m moves on.
+TEST(AdamW, VarianceStaysAfterItsSteps) {
+  at::manual_seed(3);
+  AdamOptions o{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8, .weight_decay = 0.0};
+  o.variance_steps = 6;
+  Flat flat({{"a", 11, 7, true}}, std::make_shared<AdamW>(o));
+  at::Tensor p = flat.bucket_value().to(at::kDouble), m = at::zeros_like(p), v = at::zeros_like(p);
+  at::Tensor root;
+  for (int64_t t = 1; t <= 20; ++t) {
+    const at::Tensor g = at::randn_like(flat.bucket_gradient()) * (t <= 6 ? 0.1 : 10.0);
+    flat.bucket_gradient().copy_(g);
+    m = 0.9 * m + 0.1 * g;
+    if (t <= 6) {
+      v = 0.95 * v + 0.05 * g.to(at::kDouble).square();
+      root = (v / (1 - std::pow(0.95, t))).sqrt() + 1e-8;
+    }
+    p = p - 1e-3 * (m / (1 - std::pow(0.9, t))) / root;
+    flat.step(t, 1e-3);
+  }
+  // Without the freeze v would be ten thousand times as large. fp32 against fp64 over 20 updates.
+  EXPECT_TRUE(at::allclose(flat.bucket_value().to(at::kDouble), p, 1e-5, 1e-5));
 }
 
 TEST(AdamW, FirstGradientIsUsed) {

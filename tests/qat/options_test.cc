@@ -98,14 +98,6 @@ TEST(Estimators, TextAndBack) {
     EXPECT_THROW(parse_estimator(text, 4), Error) << text;
 }
 
-TEST(Patterns, StarsMatchAnything) {
-  EXPECT_TRUE(matches("*", ""));
-  EXPECT_TRUE(matches("a*c*", "abbcd"));
-  EXPECT_TRUE(matches("*.mlp.*", "model.layers.3.mlp.up_proj"));
-  EXPECT_FALSE(matches("a*c", "abcd"));
-  EXPECT_FALSE(matches("", "a"));
-}
-
 Codes small() {
   Codes codes;
   codes.format = q4_0_grid().format;

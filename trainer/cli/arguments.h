@@ -88,9 +88,12 @@ struct PlanArguments {
 
 // `terse lab`: one component on tensors from files. Paths may hold {rank}.
 struct LabArguments {
-  std::string what;       // exchange | encode | optimize
-  std::string name;       // the codec, target or optimizer
+  std::string what;       // exchange | encode | mask | optimize
+  std::string name;       // the codec, target, pattern or optimizer
   std::string estimator;  // encode
+  std::string schedule;   // mask; "" = constant
+  int64_t step = -1;      // mask: steps taken so far; -1 = as served
+  int64_t steps = 0;      // mask: of the run
   std::string in;
   std::string out;
   std::vector<std::string> sets;  // "key=value" of the component's recipe table

@@ -6,6 +6,7 @@ namespace terse {
 
 int lab_exchange_verb(const CommonArguments& common, const LabArguments& arguments);
 int lab_encode_verb(const CommonArguments& common, const LabArguments& arguments);
+int lab_mask_verb(const CommonArguments& common, const LabArguments& arguments);
 int lab_optimize_verb(const CommonArguments& common, const LabArguments& arguments);
 int bench_comm_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_exchange_verb(const CommonArguments& common, const BenchArguments& arguments);

@@ -244,6 +244,13 @@ void Parser::add_lab_part(CLI::App* lab, const std::string& name, const std::str
   CLI::App* app = part(lab, name, what, example);
   app->add_option(option, arguments->name, "the recipe's name of it")->required();
   if (name == "encode") app->add_option("--estimator", arguments->estimator, "as [qat] estimator");
+  if (name == "mask") {
+    app->add_option("--schedule", arguments->schedule, "as [sparsity] schedule");
+    app->add_option("--step", arguments->step,
+                    "steps taken so far; without it, the mask that evaluation and export see")
+        ->check(CLI::NonNegativeNumber);
+    app->add_option("--steps", arguments->steps, "steps of the run that --step belongs to");
+  }
   app->add_option("--in", arguments->in, "safetensors file; {rank} becomes the rank")->required();
   app->add_option("--out", arguments->out, "safetensors file to write; {rank} as above")
       ->required();
@@ -263,6 +270,10 @@ void Parser::add_lab() {
                "'out{rank}.safetensors'");
   add_lab_part(lab, "encode", "--target", "quantizes tensors",
                "terse lab encode --target gguf:q4_0 --in w.safetensors --out q.safetensors");
+  add_lab_part(
+      lab, "mask", "--pattern", "masks tensors as a step of a schedule would",
+      "terse lab mask --pattern 1:8 --schedule mask_exponential --step 50 --steps 100 --in "
+      "w.safetensors --out m.safetensors");
   add_lab_part(
       lab, "optimize", "--name", "steps through given gradients",
       "terse lab optimize --name adamw --set lr=0.01 --in g.safetensors --out w.safetensors");

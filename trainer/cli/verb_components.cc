@@ -7,6 +7,7 @@ namespace terse {
 int verb_lab(const CommonArguments& common, const LabArguments& arguments) {
   if (arguments.what == "exchange") return lab_exchange_verb(common, arguments);
   if (arguments.what == "encode") return lab_encode_verb(common, arguments);
+  if (arguments.what == "mask") return lab_mask_verb(common, arguments);
   TERSE_CHECK(arguments.what == "optimize", "lab {}", arguments.what);
   return lab_optimize_verb(common, arguments);
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -28,7 +29,8 @@ at::Tensor leaf(at::Tensor value, at::Device device) {
 }  // namespace
 
 struct Llama::Impl {
-  Impl(const LlamaOptions& o, const QatOptions& qat, const ComputeOptions& c, uint64_t seed);
+  Impl(const LlamaOptions& o, const QatOptions& qat, const ComputeOptions& c, uint64_t seed,
+       const SparsityRun& sparsity);
 
   at::Tensor weight(const std::string& name, int64_t rows, int64_t columns, bool residual);
   at::Tensor norm(const std::string& name);
@@ -42,6 +44,7 @@ struct Llama::Impl {
 
   LlamaOptions options;
   QatOptions qat;
+  SparsityRun sparsity;
   ComputeOptions compute;
   uint64_t seed;
   std::vector<Parameter> parameters;
@@ -51,8 +54,9 @@ struct Llama::Impl {
   RotaryTable rotary;
 };
 
-Llama::Impl::Impl(const LlamaOptions& o, const QatOptions& q, const ComputeOptions& c, uint64_t s)
-    : options(o), qat(q), compute(c), seed(s) {
+Llama::Impl::Impl(const LlamaOptions& o, const QatOptions& q, const ComputeOptions& c, uint64_t s,
+                  const SparsityRun& mask)
+    : options(o), qat(q), sparsity(mask), compute(c), seed(s) {
   TERSE_CHECK(
       o.vocab > 0 && o.width % o.heads == 0 && o.heads % o.kv() == 0 && o.head_size() % 2 == 0,
       "options were not checked");
@@ -84,7 +88,7 @@ at::Tensor Llama::Impl::norm(const std::string& name) {
 
 QuantizedLinear Llama::Impl::linear(const std::string& name, int64_t rows, int64_t columns,
                                     bool residual) {
-  return {name, weight(name + ".weight", rows, columns, residual), qat, compute.type};
+  return {name, weight(name + ".weight", rows, columns, residual), qat, compute.type, sparsity};
 }
 
 Layer Llama::Impl::make_layer(int64_t index) {
@@ -135,8 +139,8 @@ void Llama::Impl::check_tokens(const at::Tensor& tokens, int64_t more) const {
 }
 
 Llama::Llama(const LlamaOptions& options, const QatOptions& qat, const ComputeOptions& compute,
-             uint64_t seed)
-    : impl_(std::make_unique<Impl>(options, qat, compute, seed)) {
+             uint64_t seed, const SparsityRun& sparsity)
+    : impl_(std::make_unique<Impl>(options, qat, compute, seed, sparsity)) {
   refresh();
 }
 Llama::~Llama() = default;
@@ -156,9 +160,18 @@ std::vector<QuantizedLinear*> Llama::linears() {
   return all;
 }
 
-void Llama::refresh() {
-  for (QuantizedLinear* linear : linears()) linear->refresh();
-  if (impl_->options.tie) impl_->head->refresh();
+void Llama::refresh(int64_t taken) {
+  for (QuantizedLinear* linear : linears()) linear->refresh(taken);
+  if (impl_->options.tie) impl_->head->refresh(taken);
+}
+
+bool Llama::masked() {
+  const auto all = linears();
+  return std::ranges::any_of(all, &QuantizedLinear::masked);
+}
+
+void Llama::after_step(double learning_rate) {
+  for (QuantizedLinear* linear : linears()) linear->after_step(learning_rate);
 }
 
 at::Tensor Llama::loss(const at::Tensor& tokens) {

@@ -45,7 +45,7 @@ class Llama {
   // Weights drawn N(0, 0.02), projections into the residual stream N(0, 0.02 / sqrt(2 layers)),
   // from `seed` alone: the same on every rank, device and thread count.
   Llama(const LlamaOptions& options, const QatOptions& qat, const ComputeOptions& compute,
-        uint64_t seed);
+        uint64_t seed, const SparsityRun& sparsity = {});
   ~Llama();
 
   const LlamaOptions& options() const;
@@ -57,7 +57,13 @@ class Llama {
   std::vector<QuantizedLinear*> linears();
 
   // To be called once after every change of the weights: casts or encodes them for the forward.
-  void refresh();
+  // `taken`: steps taken so far, for masks that follow a schedule; kServed: as evaluation,
+  // checkpoints and export see the weights.
+  void refresh(int64_t taken = kServed);
+  // Whether refresh() depends on its argument.
+  bool masked();
+  // To be called after every optimizer's step, before refresh() (qat/quantized_linear.h).
+  void after_step(double learning_rate);
   // Mean cross entropy over all positions. tokens: int64 [batch, length + 1]; differentiable.
   at::Tensor loss(const at::Tensor& tokens);
   // As loss(), without gradient: summed negative log-likelihood in fp64, per sequence [batch].

@@ -62,20 +62,40 @@ void check_vocabulary(const Recipe& recipe, Keys& keys) {
                                     model, data));
 }
 
-// Whether the grid and the rotation fit the layers' inputs.
-void check_layers(const Recipe& recipe, Keys& keys) {
-  if (!recipe.qat.enabled()) return;
+// Tries `plan(name, columns)` on a layer of each number of inputs.
+template <typename Plan>
+void check_layers(const Recipe& recipe, Keys& keys, const char* key, const Plan& plan) {
   const std::pair<const char*, int64_t> layers[] = {
       {"model.layers.0.self_attn.qkv_proj.weight", recipe.model.width},
       {"model.layers.0.mlp.down_proj.weight", recipe.model.hidden},
   };
   for (const auto& [name, columns] : layers) {
     try {
-      plan_layer(recipe.qat, name, columns);
+      plan(name, columns);
     } catch (const Error& error) {
-      keys.problem("target", error.what());
+      keys.problem(key, error.what());
     }
   }
+}
+
+// Whether the grid and the rotation fit the layers' inputs.
+void check_grid(const Recipe& recipe, Keys& keys) {
+  if (!recipe.qat.enabled()) return;
+  check_layers(recipe, keys, "target", [&](const std::string& name, int64_t columns) {
+    plan_layer(recipe.qat, name, columns);
+  });
+}
+
+void check_sparsity(const Recipe& recipe, Keys& keys) {
+  const SparsityOptions& sparsity = recipe.sparsity;
+  if (!sparsity.enabled()) return;
+  check_layers(recipe, keys, "pattern", [&](const std::string& name, int64_t columns) {
+    plan_mask({sparsity, recipe.train.steps}, name, columns);
+  });
+  const int64_t steps = recipe.train.steps, fine = sparsity.fine_steps(steps);
+  if (sparsity.dense + fine > steps)
+    keys.problem("dense", fmt::format("{} dense and {} fine steps are more than [train] steps = {}",
+                                      sparsity.dense, fine, steps));
 }
 
 void check_format(const Recipe& recipe, Keys& keys) {
@@ -94,7 +114,8 @@ void check_together(const Recipe& recipe, const KeysOf& keys) {
   check_steps(recipe, keys("optim"));
   check_pairing(recipe, keys("exchange"));
   check_vocabulary(recipe, keys("model"));
-  check_layers(recipe, keys("qat"));
+  check_grid(recipe, keys("qat"));
+  check_sparsity(recipe, keys("sparsity"));
   check_format(recipe, keys("export"));
 }
 

@@ -15,6 +15,7 @@
 #include "comm/exchange_options.h"
 #include "optim/options.h"
 #include "qat/options.h"
+#include "sparsity/options.h"
 #include "trainer/model/llama.h"
 #include "trainer/recipe/options.h"
 #include "trainer/recipe/recipe_keys.h"
@@ -33,6 +34,7 @@ struct Recipe {
   OptimOptions optim;
   ExchangeOptions exchange;
   QatOptions qat;
+  SparsityOptions sparsity;
   CheckpointOptions checkpoint;
   ExportOptions export_;
 

@@ -14,6 +14,7 @@ void for_each_table(Recipe& recipe, Visit visit) {
   visit("optim", recipe.optim);
   visit("exchange", recipe.exchange);
   visit("qat", recipe.qat);
+  visit("sparsity", recipe.sparsity);
   visit("checkpoint", recipe.checkpoint);
   visit("export", recipe.export_);
 }

@@ -86,6 +86,14 @@ TEST(Parse, BenchAndLab) {
                                          "block=4096", "--in", "i{rank}", "--out", "o"});
   EXPECT_EQ(x.what + " " + x.name + " " + x.in + " " + x.out, "exchange onebit i{rank} o");
   EXPECT_THAT(x.sets, ElementsAre("block=4096"));
+  const auto m =
+      parse_as<LabArguments>({"lab", "mask", "--pattern", "1:8", "--schedule", "mask_linear",
+                              "--step", "5", "--steps", "10", "--in", "i", "--out", "o"});
+  EXPECT_EQ(m.what, "mask");
+  EXPECT_EQ(m.name, "1:8");
+  EXPECT_EQ(m.schedule, "mask_linear");
+  EXPECT_EQ(m.step, 5);
+  EXPECT_EQ(m.steps, 10);
   const auto e = parse_as<LabArguments>(
       {"lab", "encode", "--target", "gguf:q4_0", "--estimator", "clip", "--in", "i", "--out", "o"});
   EXPECT_EQ(e.name + " " + e.estimator, "gguf:q4_0 clip");
