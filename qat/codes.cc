@@ -151,7 +151,6 @@ CodeFormat parse_code_format(const std::string& text) {
   if ((in >> pattern) && (in >> rest)) bad_format(text);
   CodeFormat format;
   format.grid = grid;
-  format.pattern = pattern;
   format.bits = static_cast<int>(number_after(bits, 'b', text));
   format.group = number_after(group, 'g', text);
   format.scale_type = scale_type_of(scale, text);
@@ -167,6 +166,11 @@ CodeFormat parse_code_format(const std::string& text) {
     format.offset = std::stof(offset.substr(1), &used);
     if (used + 1 != offset.size()) bad_format(text);
   } catch (const std::exception&) {
+    bad_format(text);
+  }
+  try {
+    if (!pattern.empty()) format.pattern = to_string(parse_pattern(pattern));
+  } catch (const Error&) {
     bad_format(text);
   }
   if (to_string(format) != text) bad_format(text);

@@ -155,10 +155,15 @@ TEST(CodeFormat, TextAndBack) {
   const CodeFormat half = mse_grid("half_int", 4, 0, ScaleType::bf16, 128).format;
   EXPECT_EQ(to_string(half), "half_int b4 g0 bf16 h128 [-8,7] +0.5");
   EXPECT_EQ(parse_code_format(to_string(half)), half);
+  CodeFormat masked = half;
+  masked.pattern = "2:4";
+  EXPECT_EQ(to_string(masked), "half_int b4 g0 bf16 h128 [-8,7] +0.5 2:4");
+  EXPECT_EQ(parse_code_format(to_string(masked)), masked);
   for (const std::string text :
        {"", "half_int b4", "half_int b4 g0 f8 h0 [-8,7] +0", "half_int bx g0 f16 h0 [-8,7] +0",
-        "half_int b4 g0 f16 h0 [-8,7] +0 more", "half_int b4 g0 f16 h0 -8,7 +0",
-        "half_int b4 g0 f16 h0 [-8] +0", "half_int b04 g0 f16 h0 [-8,7] +0"})
+        "half_int b4 g0 f16 h0 [-8,7] +0 more", "half_int b4 g0 f16 h0 [-8,7] +0 5:4",
+        "half_int b4 g0 f16 h0 -8,7 +0", "half_int b4 g0 f16 h0 [-8] +0",
+        "half_int b04 g0 f16 h0 [-8,7] +0"})
     EXPECT_THROW(parse_code_format(text), Error) << text;
 }
 
