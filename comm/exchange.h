@@ -18,7 +18,7 @@
 // Allocation: what grows with a bucket is allocated once, by attach() or the first steps after it
 // or after set_parameters(); from then on a step allocates handles only (views of tensors, pending
 // collectives, c10d's work), none of more than 4 KiB. Except L-GreCo at its decisions, one step in
-// LgrecoOptions::every.
+// LgrecoOptions::every, and the scratch that a backend's own all-reduce takes.
 #pragma once
 #include <ATen/core/Tensor.h>
 

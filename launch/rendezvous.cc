@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
@@ -268,6 +269,8 @@ std::string own_address(const World& world) {
 
 StorePtr join(World& world, std::chrono::milliseconds timeout) {
   quiet_torch();
+  // A write to a peer that has just died is an error to report, not the end of this process.
+  if (world.size > 1) std::signal(SIGPIPE, SIG_IGN);
   StorePtr store = open_store(world, timeout);
   store = c10::make_intrusive<c10d::PrefixStore>(
       fmt::format("terse/{}/{}", world.job, world.restart), store);

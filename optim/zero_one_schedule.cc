@@ -24,8 +24,8 @@ Position position_of(int64_t update, int64_t kappa) {
 
 int64_t doubled(int64_t times, int64_t most) {
   int64_t interval = 1;
-  while (times-- > 0 && interval < most) interval *= 2;
-  return std::min(interval, most);
+  while (times-- > 0 && 2 * interval <= most) interval *= 2;
+  return interval;
 }
 
 }  // namespace

@@ -8,8 +8,9 @@
 //
 // interval(step): 1 while the learning rate warms up; then doubled each time the learning rate has
 // halved from its peak (`local_doubling` = 0, the paper's rule) or every `local_doubling` updates
-// after the freeze (DeepSpeed's local_step_scaler); at most `local_steps` (the paper's H). A
-// checkpoint or evaluation at multiples of H therefore falls on a meeting.
+// after the freeze (DeepSpeed's local_step_scaler); at most `local_steps` (the paper's H), of which
+// the largest power of two counts: only multiples of powers of two never lie further apart than
+// that while intervals double.
 #pragma once
 #include <cstdint>
 #include <functional>

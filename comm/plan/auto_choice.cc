@@ -10,6 +10,7 @@ namespace terse {
 namespace {
 
 constexpr size_t kMostMixed = 512;  // buckets; beyond, a mixture is not looked for
+constexpr int kMostSweeps = 4;
 
 class Predictor {
  public:
@@ -40,17 +41,24 @@ Guess uniform(const Predictor& predictor, size_t buckets, int64_t candidate) {
   return guess;
 }
 
-// From the last bucket on, which nothing comes after that could hide it.
+// Bucket by bucket whatever helps, from the last one on, which nothing comes after that could hide
+// it. What is best for a bucket depends on the others, so again as long as something changes.
 Guess mixed(const Predictor& predictor, Guess guess, int64_t candidates) {
   if (guess.choice.size() > kMostMixed) return guess;
-  for (size_t b = guess.choice.size(); b-- > 0;)
-    for (int64_t c = 0; c < candidates; ++c) {
-      if (c == guess.choice[b]) continue;
-      Guess other = guess;
-      other.choice[b] = c;
-      other.step = predictor(other.choice);
-      if (other.step.seconds < guess.step.seconds) guess = std::move(other);
-    }
+  bool again = true;
+  for (int sweep = 0; again && sweep < kMostSweeps; ++sweep) {
+    again = false;
+    for (size_t b = guess.choice.size(); b-- > 0;)
+      for (int64_t c = 0; c < candidates; ++c) {
+        if (c == guess.choice[b]) continue;
+        Guess other = guess;
+        other.choice[b] = c;
+        other.step = predictor(other.choice);
+        if (other.step.seconds >= guess.step.seconds) continue;
+        guess = std::move(other);
+        again = true;
+      }
+  }
   return guess;
 }
 

@@ -88,13 +88,16 @@ class Cluster:
         return str(self.folder / "agent")
 
     def counters(self):
-        """What has crossed each host's interface, by host name."""
+        """What has crossed each host's interface, by host name; tx_again: TCP segments sent again."""
         found = {}
         for host in self.hosts:
             text = run("ip", "-n", host.name, "-j", "-s", "link", "show", "dev", INTERFACE)
             stats = json.loads(text)[0]["stats64"]
             found[host.name] = {f"{way}_{what}": stats[way][what] for way in ("tx", "rx")
                                 for what in ("bytes", "packets", "dropped")}
+            names, values = (line.split() for line in run(
+                "ip", "netns", "exec", host.name, "grep", "^Tcp:", "/proc/net/snmp").splitlines())
+            found[host.name]["tx_again"] = int(dict(zip(names, values))["RetransSegs"])
         return found
 
     def write_bytes(self, path, before):

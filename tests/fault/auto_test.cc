@@ -60,10 +60,11 @@ const std::vector<Decided> kSwitches = {
     {15, "onebit"}, {33, "bits"}, {41, "fp32"}, {47, "onebit"}, {52, "fp32"}};
 
 TEST(AutoSlow, ResumingOverSwitchesIsBitwise) {
-  for (const int ranks : {1, 2}) {
+  for (const int ranks : {1, 2, 3}) {
     SmallRun small;
     write_decisions(small, "plan", kSwitches);
-    const std::vector<std::string> sets = {"exchange.codec=auto",
+    const std::vector<std::string> sets = {"train.batch_tokens=384",  // 12 sequences
+                                           "exchange.codec=auto",
                                            "exchange.replay=\"" + small.path("plan") + "\""};
     const Outcome whole = small.train("whole", ranks, sets);
     ASSERT_TRUE(whole.ok()) << whole.text();

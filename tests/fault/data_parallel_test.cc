@@ -59,7 +59,7 @@ INSTANTIATE_TEST_SUITE_P(Transports, LossesSlow,
                                            Transport{Started::mpirun, "mpi", "mpirun_mpi"},
                                            Transport{Started::mpirun, "gloo", "mpirun_gloo"},
                                            Transport{Started::torchrun, "gloo", "torchrun_gloo"}),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& one) { return std::string(one.param.name); });
 
 // Gradient accumulation and activation checkpointing change the order of fp32 sums, not the
 // training: 1e-5 until the freeze. In the compressed steps the same bits are sent wherever no value

@@ -33,7 +33,7 @@ void exchanges_less(const Group& group) {
   other.name = "onebit_adam";
   Training adam(group, other, onebit(), {});
   Training run(group, zero_one(10, 8), onebit(), {});
-  int64_t meetings = 0, sent = 0, adam_sent = 0, meeting_bytes = 0;
+  int64_t meetings = 0, sent = 0, adam_sent = 0;
   double first = 0, last = 0, adam_last = 0;
   for (int64_t step = 1; step <= 210; ++step) {
     const StepResult a = adam.step(), r = run.step();
@@ -46,7 +46,6 @@ void exchanges_less(const Group& group) {
     if (meets) {
       run.reducer().check_replicas();
       expect(r.wire_bytes == a.wire_bytes, "a meeting is not 1-bit Adam's exchange");
-      meeting_bytes = r.wire_bytes;
     } else {
       expect(r.phase == Phase::skip && r.wire_bytes == 0, "a local step sent something");
     }
@@ -55,7 +54,9 @@ void exchanges_less(const Group& group) {
   // Intervals after the freeze: 1 for updates 11 to 14, 2 to 18 (16, 18), 4 to 22 (20), then 8:
   // 24, 32, ... 208.
   expect(meetings == 4 + 2 + 1 + 24, fmt::format("{} meetings", meetings));
-  expect(sent == meetings * meeting_bytes && adam_sent == 200 * meeting_bytes, "bytes");
+  // Where clipping let a step be encoded twice, both sent twice: bytes are compared by step above.
+  expect(group.size() == 1 || 6 * sent < adam_sent,
+         fmt::format("{} bytes, {} by 1-bit Adam", sent, adam_sent));
   // Noise of 0.1 in the targets leaves a loss of 0.01; both are within a few hundredths of where
   // training began.
   expect(std::abs(last - adam_last) / 40 < 0.05 * first / 20,

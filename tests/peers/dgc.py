@@ -20,7 +20,7 @@ import types
 import torch
 
 RANKS, STEPS, LR, MOMENTUM, DENSITY = 2, 20, 0.05, 0.9, 0.05
-SHAPES = {"a.weight": (40, 50), "b.norm": (30,), "c.weight": (7, 9)}
+SHAPES = {"a.weight": (40, 50), "b.norm": (30,), "c.weight": (20, 18)}
 
 
 def stub_horovod():

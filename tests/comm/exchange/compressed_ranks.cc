@@ -348,6 +348,13 @@ void check_promises(Group& group, const std::string& what, const Make& make, dou
 
 }  // namespace
 
+void check_switching(Group& group) {
+  for (const auto& list : switch_lists())
+    check_promises(
+        group, fmt::format("switching {}", fmt::join(list, ", ")),
+        [&] { return make_switching(group, list); }, 1e-5, true);
+}
+
 void check_compressed(Group& group) {
   for (const ExchangeOptions& options : all_options()) {
     const Make make = [&] { return make_exchange(group, options); };
@@ -372,10 +379,6 @@ void check_compressed(Group& group) {
       check_resume(group, label(options), make);
     }
   for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family, 1);
-  for (const auto& list : switch_lists())
-    check_promises(
-        group, fmt::format("switching {}", fmt::join(list, ", ")),
-        [&] { return make_switching(group, list); }, 1e-5, true);
   if (group.size() != 4) return;
   check_heterogeneous(group);
   for (ExchangeOptions options : all_options()) {

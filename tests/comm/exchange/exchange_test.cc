@@ -34,6 +34,17 @@ TEST(ExchangeSlow, EveryCodecAndPolicyKeepsItsPromises) {
   }
 }
 
+// Over both backends, whose collectives must come in one order under every mixture.
+TEST(ExchangeSlow, NothingIsLostWhenBucketsChangeTheirExchange) {
+  for (const int ranks : {1, 2, 3}) {
+    const Outcome gloo = run(Started::environment, ranks, {"switching", "gloo"});
+    EXPECT_TRUE(gloo.ok()) << gloo.text();
+    if (!testing::available(Started::mpirun)) continue;
+    const Outcome mpi = run(Started::mpirun, ranks, {"switching", "mpi"});
+    EXPECT_TRUE(mpi.ok()) << mpi.text();
+  }
+}
+
 TEST(Exchange, AgreesWithDeepSpeed) {
   const std::string golden = TERSE_SOURCE_DIR "/tests/comm/exchange/golden/deepspeed.safetensors";
   for (const int ranks : {2, 3, 4}) {

@@ -36,7 +36,7 @@ TEST(MakeExchange, LgrecoRefusesGpus) {
 
 // Between 2 nodes of 4 ranks a density pays as between 2 ranks.
 TEST(MakeExchange, BreakEvenCountsNodes) {
-  ExchangeOptions options{.codec = "topk"};
+  ExchangeOptions options{.codec = "topk", .sparse = "gather"};
   const double flat = sparse_break_even(options, 8);
   EXPECT_EQ(sparse_break_even(options, 8, 4), flat);
   options.hierarchy = true;
