@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "tests/comm/exchange/deepspeed.h"
 #include "tests/trainer/lab/lab.h"
 
 namespace terse::testing {
