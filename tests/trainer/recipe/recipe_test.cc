@@ -28,7 +28,7 @@ std::string message_of(std::string_view text, const std::vector<std::string>& se
 TEST(Recipe, EmptyRecipeHasOnlyDefaultsAndIsValid) {
   const Recipe recipe = parse_recipe("", "r.toml");
   EXPECT_EQ(recipe.model.width, 256);
-  EXPECT_EQ(recipe.tables.size(), 8u);
+  EXPECT_EQ(recipe.tables.size(), 9u);
 }
 
 TEST(Recipe, ReadsEachTableIntoItsComponent) {
