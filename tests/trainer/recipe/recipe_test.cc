@@ -170,6 +170,32 @@ TEST(Recipe, HashSeesEveryValueButNotItsOrigin) {
   EXPECT_NE(parse_recipe("", "r.toml", {"export.path=x"}).hash(), hash);
 }
 
+TEST(Recipe, SparsityThatCannotBeIsNamedWithItsRemedy) {
+  const auto problem = [](const std::string& keys) -> std::string {
+    try {
+      parse_recipe(
+          "[model]\nwidth = 96\nhidden = 192\nheads = 4\n[train]\nsteps = 100\n[sparsity]\n" + keys,
+          "r.toml");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(problem("pattern = \"2:4\""), "");
+  EXPECT_THAT(problem("pattern = \"5:4\""), HasSubstr("r.toml:8:1: [sparsity] pattern"));
+  EXPECT_THAT(problem("pattern = \"1:64\""), HasSubstr("96 inputs"));
+  EXPECT_EQ(problem("pattern = \"1:64\"\ntargets = [\"*.down_proj\"]"), "");
+  EXPECT_THAT(problem("pattern = \"2:4\"\nschedule = \"gradual\""), HasSubstr("unstructured:0.5"));
+  EXPECT_THAT(problem("pattern = \"unstructured:0.5\"\nschedule = \"structure_stepwise\""),
+              HasSubstr("gradual"));
+  EXPECT_THAT(problem("schedule = \"mask_linear\""), HasSubstr("is missing"));
+  EXPECT_THAT(problem("pattern = \"2:4\"\nschedule = \"mask_lineer\""),
+              HasSubstr("did you mean 'mask_linear'"));
+  EXPECT_THAT(problem("pattern = \"2:4\"\ndense = 95"), HasSubstr("95 dense and 10 fine"));
+  EXPECT_THAT(problem("pattern = \"2:4\"\nrate = 0.1"), HasSubstr("no beta"));
+}
+
 TEST(Recipe, ManualNamesEveryKeyWithItsDefault) {
   const std::string manual = recipe_manual();
   const Recipe defaults = parse_recipe("", "r.toml");
