@@ -61,7 +61,6 @@ struct DataParallelOptions {
   ReducerOptions reducer{};    // clipping (1.0 unless said otherwise), bucket size, overlap
   // Instead of [optim] lr and schedule: a pure function of the step, which counts from 1, so that a
   // resumed run needs no state. Equal on all ranks.
-  // NOLINTNEXTLINE(readability-redundant-member-init): -Wextra wants it
   std::function<double(int64_t step)> learning_rate{};
   ConnectOptions connect{};  // flags, backend, threads; timeout_s and device follow from the rest
 };

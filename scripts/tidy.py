@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 TIDY = ROOT / ".venv-tools/bin/clang-tidy"
 TOGETHER = 8
 HEADERS = re.search(r"^HeaderFilterRegex: '(.*)/\.\*", (ROOT / ".clang-tidy").read_text(), re.M)[1]
-# What g++ knows and clang does not; the precompiled header holds more than any file needs.
-FOREIGN = re.compile(r" -fpch-preprocess| -Winvalid-pch -include \S+cmake_pch.hxx| -o \S+ -c \S+")
+# What g++ knows and clang does not.
+FOREIGN = re.compile(r" -fpch-preprocess| -o \S+ -c \S+")
 
 
 def commands(build, work):
@@ -33,7 +33,7 @@ def commands(build, work):
     link.symlink_to(omp)
     flags = {}
     for entry in json.loads((build / "compile_commands.json").read_text()):
-        text = FOREIGN.sub("", entry["command"]) + f" -isystem {work}/include -w"
+        text = FOREIGN.sub("", entry["command"]) + f" -isystem {work}/include -w -Wno-ignored-gch"
         flags[entry["file"]] = text.replace('\\"', '"').split()[1:]
     return flags
 
