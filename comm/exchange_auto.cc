@@ -49,13 +49,12 @@ std::unique_ptr<Exchange> make_auto_exchange(Group group, const ExchangeOptions&
                                              at::Device device) {
   if (!device.is_cpu())
     fail(ExitCode::usage,
-         "[exchange] codec = \"auto\" measures on the CPU "
-         "only; name a codec, or use [train] "
-         "device = \"cpu\"");
+         "[exchange] codec = \"auto\" measures on the CPU only; name a codec, or use [train] "
+         "device = "
+         "\"cpu\"");
   if (options.candidates.empty())
     fail(ExitCode::usage,
-         "[exchange] codec = \"auto\" chooses while a "
-         "training run is measured; name one of fp32, "
+         "[exchange] codec = \"auto\" chooses while a training run is measured; name one of fp32, "
          "bf16, onebit, bits, topk and lowrank here");
   std::vector<SelectCandidate> choices;
   const std::vector<ExchangeOptions> candidates = candidates_of(options);

@@ -93,10 +93,7 @@ void AdamState::update(const AdamStep& base, float decayed, int64_t bucket,
   float* vp = v[b].mutable_data_ptr<float>();
   const float* g = answer.const_data_ptr<float>();
   const bool cpu = t.value.is_cpu();
-  const auto count = static_cast<int64_t>(blocks[b].size());
-#pragma omp parallel for schedule(static) if (cpu && count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    const AdamBlock& k = blocks[b][static_cast<size_t>(i)];
+  for_each_block(blocks[b], cpu, [=, &t](const AdamBlock& k) {
     AdamStep step = base;
     if (k.decay) step.keep = decayed;
     uint16_t* r = rounded_pointer(t, k.begin);
@@ -105,7 +102,7 @@ void AdamState::update(const AdamStep& base, float decayed, int64_t bucket,
       TERSE_DISPATCH(adamw(step, p + k.begin, mp + k.begin, vp + k.begin, g + k.begin, r, n));
     else
       adamw_device(step, p + k.begin, mp + k.begin, vp + k.begin, g + k.begin, r, n);
-  }
+  });
 }
 
 void AdamState::momentum(int64_t bucket, double scale, const at::Tensor& vhat,
@@ -118,13 +115,10 @@ void AdamState::momentum(int64_t bucket, double scale, const at::Tensor& vhat,
   const float* g = gradient.const_data_ptr<float>();
   float* o = out.mutable_data_ptr<float>();
   if (!out.is_cpu()) return onebit_message_device(rest, factor, mp, vp, g, o, out.numel());
-  const auto count = static_cast<int64_t>(blocks[b].size());
-#pragma omp parallel for schedule(static) if (count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = blocks[b][static_cast<size_t>(i)].begin;
-    const int64_t n = blocks[b][static_cast<size_t>(i)].end - at;
-    TERSE_DISPATCH(onebit_message(rest, factor, mp + at, vp + at, g + at, o + at, n));
-  }
+  for_each_block(blocks[b], true, [=](const AdamBlock& k) {
+    const int64_t at = k.begin;
+    TERSE_DISPATCH(onebit_message(rest, factor, mp + at, vp + at, g + at, o + at, k.end - at));
+  });
 }
 
 void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
@@ -138,10 +132,7 @@ void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Te
   const float* vp = vhat.const_data_ptr<float>();
   const float* a = answer.const_data_ptr<float>();
   const bool cpu = t.value.is_cpu();
-  const auto count = static_cast<int64_t>(blocks[b].size());
-#pragma omp parallel for schedule(static) if (cpu && count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    const AdamBlock& k = blocks[b][static_cast<size_t>(i)];
+  for_each_block(blocks[b], cpu, [=, &t](const AdamBlock& k) {
     AdamStep step = base;
     if (k.decay) step.keep = decayed;
     const int64_t at = k.begin;
@@ -150,7 +141,7 @@ void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Te
       TERSE_DISPATCH(onebit_apply(step, p + at, mp + at, vp + at, a + at, r, k.end - at));
     else
       onebit_apply_device(step, p + at, mp + at, vp + at, a + at, r, k.end - at);
-  }
+  });
 }
 
 void AdamState::save(StateWriter& state, const std::string& second_moment) const {

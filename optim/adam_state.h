@@ -36,6 +36,14 @@ struct AdamBlock {
 inline constexpr int64_t kAdamBlock = 16384;
 std::vector<AdamBlock> adam_blocks(const Bucket& bucket, int64_t most = kAdamBlock);
 
+// f(block) for all of them: on the CPU by all threads, on a GPU one launch after the other.
+template <typename F>
+void for_each_block(const std::vector<AdamBlock>& blocks, bool cpu, F f) {
+  const auto count = static_cast<int64_t>(blocks.size());
+#pragma omp parallel for schedule(static) if (cpu && count > 1)
+  for (int64_t i = 0; i < count; ++i) f(blocks[static_cast<size_t>(i)]);
+}
+
 // Moments of all buckets. `steps` counts committed updates: skipped ones do not move the bias
 // correction.
 struct AdamState {

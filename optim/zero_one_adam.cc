@@ -108,15 +108,11 @@ ZeroOneStep ZeroOneAdam::step_of(const StepContext& context, bool decays) const 
 
 template <typename F>
 void ZeroOneAdam::for_blocks(const StepContext& context, int64_t bucket, F f) const {
-  const auto& blocks = state_.blocks[static_cast<size_t>(bucket)];
+  const auto b = static_cast<size_t>(bucket);
   const ZeroOneStep decaying = step_of(context, true), others = step_of(context, false);
-  const bool cpu = state_.tensors[static_cast<size_t>(bucket)].value.is_cpu();
-  const auto count = static_cast<int64_t>(blocks.size());
-#pragma omp parallel for schedule(static) if (cpu && count > 1)
-  for (int64_t i = 0; i < count; ++i) {
-    const AdamBlock& k = blocks[static_cast<size_t>(i)];
+  for_each_block(state_.blocks[b], state_.tensors[b].value.is_cpu(), [&](const AdamBlock& k) {
     f(k.decay ? decaying : others, k.begin, k.end - k.begin);
-  }
+  });
 }
 
 void ZeroOneAdam::local(const StepContext& context, int64_t bucket) {

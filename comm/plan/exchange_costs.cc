@@ -118,8 +118,7 @@ double sparse_bytes(int64_t entries, int64_t elements, bool bf16_values) {
 std::vector<ExchangeChoice> exchange_choices(const ExchangeOptions& recipe) {
   std::vector<ExchangeChoice> choices;
   const auto add = [&](std::string name, const char* codec) -> ExchangeOptions& {
-    choices.push_back({std::move(name), recipe});
-    choices.back().options.codec = codec;
+    choices.push_back({std::move(name), recipe.with_codec(codec)});
     return choices.back().options;
   };
   add("fp32", "fp32");
