@@ -103,7 +103,7 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
                                                                        : BudgetRule::norms}});
 }
 
-std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
+std::unique_ptr<Exchange> make_dense_exchange(const Group& group, const ExchangeOptions& options,
                                               at::Device device, int64_t ranks_per_node) {
   const std::string& wire = options.compressed() ? options.dense : options.codec;
   if (wire != "fp32" && wire != "bf16")

@@ -29,7 +29,7 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
                                         at::Device device = at::kCPU, int64_t ranks_per_node = 1);
 
 // The exchange of dense phases: options.codec itself if it is dense, else options.dense.
-std::unique_ptr<Exchange> make_dense_exchange(Group group, const ExchangeOptions& options,
+std::unique_ptr<Exchange> make_dense_exchange(const Group& group, const ExchangeOptions& options,
                                               at::Device device = at::kCPU,
                                               int64_t ranks_per_node = 1);
 

@@ -47,6 +47,7 @@ class BoundCodec {
 
   int64_t parts() const { return static_cast<int64_t>(parts_.size()); }
   Range part(int64_t j) const { return parts_[static_cast<size_t>(j)]; }
+  std::span<const Range> all_parts() const { return parts_; }
   // Bytes of part j's message, header included: exact if fixed_size(), else the most it can take.
   // An empty part has a header all the same.
   virtual int64_t bytes(int64_t j) const = 0;

@@ -13,9 +13,9 @@ constexpr int64_t kFewWindows = 8;  // not worth a second thread
 
 BoundGrouped::BoundGrouped(const Bucket& bucket, std::vector<Range> parts, int64_t block,
                            CodecId id, bool checksum)
-    : BoundCodec(parts), id_(id), checksum_(checksum), layout_(bucket, block) {
-  for (const Range range : parts) part_groups_.push_back(layout_.groups_of(range));
-  writing_.resize(parts.size());
+    : BoundCodec(std::move(parts)), id_(id), checksum_(checksum), layout_(bucket, block) {
+  for (const Range range : all_parts()) part_groups_.push_back(layout_.groups_of(range));
+  writing_.resize(all_parts().size());
   int64_t j = 0;
   for (int64_t w = 0; w < layout_.windows(); ++w) {
     while (part(j).end <= w * kWindow) ++j;

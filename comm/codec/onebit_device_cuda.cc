@@ -10,8 +10,7 @@
 namespace terse {
 namespace {
 
-std::vector<cuda::OneBitMessage> messages_of(const Layout& layout,
-                                             const std::vector<Range>& parts) {
+std::vector<cuda::OneBitMessage> messages_of(const Layout& layout, std::span<const Range> parts) {
   std::vector<cuda::OneBitMessage> messages;
   for (const Range range : parts) {
     const OneBitPart part{range, layout.groups_of(range)};
@@ -39,7 +38,7 @@ std::vector<int64_t> first_pieces_of_groups(const Layout& layout) {
 }
 
 // Of each window: the part that holds its first element.
-std::vector<int64_t> first_parts(const Layout& layout, const std::vector<Range>& parts) {
+std::vector<int64_t> first_parts(const Layout& layout, std::span<const Range> parts) {
   std::vector<int64_t> first;
   size_t part = 0;
   for (int64_t w = 0; w < layout.windows(); ++w) {
@@ -53,14 +52,14 @@ class BoundOneBitDevice final : public BoundCodec {
  public:
   BoundOneBitDevice(const Layout& layout, std::vector<Range> parts, const OneBitOptions& options,
                     DeviceStream stream)
-      : BoundCodec(parts),
+      : BoundCodec(std::move(parts)),
         squares_(options.scale == ScaleKind::rms),
-        messages_(messages_of(layout, parts)),
+        messages_(messages_of(layout, all_parts())),
         piece_(layout.pieces()),
         first_piece_(first_pieces(layout)),
         first_piece_of_group_(first_pieces_of_groups(layout)),
         part_(messages_),
-        first_part_(first_parts(layout, parts)),
+        first_part_(first_parts(layout, all_parts())),
         sums_(layout.pieces().size()),
         counts_(layout.pieces().size()),
         scales_(static_cast<size_t>(layout.groups())),

@@ -3,8 +3,11 @@
 
 namespace terse {
 
+// The values would be moved by the other side of this seam.
+// NOLINTBEGIN(performance-unnecessary-value-param)
 std::unique_ptr<BoundCodec> bind_onebit_device(const Bucket&, std::vector<Range>,
                                                const OneBitOptions&, DeviceStream) {
+  // NOLINTEND(performance-unnecessary-value-param)
   fail(ExitCode::usage,
        "this build has no CUDA kernels; build the `cuda` preset, or use [train] device = \"cpu\"");
 }

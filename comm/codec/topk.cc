@@ -39,7 +39,7 @@ class BoundTopK final : public BoundCodec {
  public:
   BoundTopK(const Bucket& bucket, std::vector<Range> parts, const TopKOptions& options,
             std::span<const double> densities)
-      : BoundCodec(parts), options_(options) {
+      : BoundCodec(std::move(parts)), options_(options) {
     std::vector<TopKSegment> segments;
     std::vector<Range> ranges;
     for (size_t s = 0; s < bucket.segments.size(); ++s) {
@@ -54,7 +54,7 @@ class BoundTopK final : public BoundCodec {
       densities_.push_back(densities[s]);
       counts_.push_back(k);
     }
-    for (const Range part : parts)
+    for (const Range part : all_parts())
       parts_.push_back(cut_topk_part(segments, part, options.bf16_values));
     selector_ = std::make_unique<TopKSelector>(
         ranges, counts_,
