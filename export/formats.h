@@ -5,39 +5,37 @@
 //   export_artifact(FileSystem::real(), artifact, format, "model.gguf");
 #pragma once
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/file_system.h"
 #include "export/artifact.h"
+#include "export/format_row.h"
 #include "export/verdict.h"
 
 namespace terse {
 
-// family: "gguf" (one file), "hf" (a folder that transformers opens), "safetensors" (one file,
-// Hugging Face's names, no config). type: only for gguf: "q4_0", "q8_0", "f32", "f16", "bf16", or
-// empty = each tensor in the type that holds it exactly and smallest.
-struct ExportFormat {
-  std::string family;
-  std::string type;
-  std::string name() const { return type.empty() ? family : family + ":" + type; }
-};
-
 // "gguf", "gguf:q4_0", "hf", ...; Error(usage) that lists what there is and the nearest.
 ExportFormat resolve_format(std::string_view text);
 std::vector<std::string> format_names();
+// All rows, in the order of the list; the row of a resolved format.
+std::span<const FormatRow> format_rows();
+const FormatRow& format_row(const ExportFormat& format);
 
-// Representation x format, for `terse export --list`.
+// Representation x format x engine, for `terse export --list`.
 struct ExportRow {
   std::string representation;
   std::string format;
+  std::string engine;
   Verdict verdict = Verdict::exact;
   std::string reason;
 };
 std::vector<ExportRow> export_list();
 std::string export_list_text();
-std::string export_list_json();  // [{"representation", "format", "verdict", "reason"}]
+// [{"representation", "format", "engine", "verdict", "reason"}]
+std::string export_list_json();
 
 // Throws Error(usage) naming the first tensor that the format cannot hold exactly, and the remedy.
 void check_export(const ExportFormat& format, const Artifact& artifact);
@@ -50,8 +48,8 @@ struct ExportReport {
   std::vector<std::string> warnings;  // what readers of this format are known to ignore
 };
 
-// Writes atomically: a file, or for "hf" a folder, which must not exist or be empty. Memory: about
-// the largest tensor. Calls check_export first.
+// Writes atomically: a file, or a folder, which must not exist or be empty. Memory: about the
+// largest tensor. Calls check_export first.
 ExportReport export_artifact(FileSystem& fs, const Artifact& artifact, const ExportFormat& format,
                              const std::string& out);
 

@@ -131,9 +131,7 @@ std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateRead
 }
 
 std::string default_export_path(const std::string& run, const std::string& format) {
-  const std::string family = resolve_format(format).family;
-  if (family == "gguf" || family == "safetensors") return fmt::format("{}/model.{}", run, family);
-  return fmt::format("{}/{}", run, family);
+  return fmt::format("{}/{}", run, format_row(resolve_format(format)).file_name);
 }
 
 VerifiedExport export_and_verify(const Artifact& artifact, const std::string& format,

@@ -149,6 +149,7 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
     EXPECT_TRUE(row.verdict == Verdict::exact || !row.reason.empty()) << row.representation;
   }
   EXPECT_EQ(nlohmann::json::parse(export_list_json()).size(), rows.size());
+  EXPECT_EQ(find("gguf:q4_0 target", "gguf:q4_0").engine, "llama.cpp");
   EXPECT_THAT(export_list_text(), HasSubstr("gguf:q4_0"));
 }
 

@@ -1,0 +1,53 @@
+// An engine format as data: what `terse export` knows of it. A family of formats has a file
+// formats_FAMILY.cc with its rows, and one line in kFamilies (formats.cc); checks, the list of
+// verdicts and reports work on rows. The way back is a FileReader (file_reader.h).
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/file_system.h"
+#include "export/artifact.h"
+#include "export/verdict.h"
+
+namespace terse {
+
+// family: "gguf" (one file), "hf" (a folder that transformers opens), "safetensors" (one file,
+// Hugging Face's names, no config). type: what the family offers, e.g. "q4_0"; empty = each tensor
+// in the type that holds it exactly and smallest.
+struct ExportFormat {
+  std::string family;
+  std::string type = "";
+  std::string name() const { return type.empty() ? family : family + ":" + type; }
+};
+
+// A program that reads the format.
+struct EngineRow {
+  std::string name;  // "llama.cpp"
+  // What the engine makes of codes that the format holds exactly; null: it reads them exactly.
+  std::function<Fit(const CodeFormat&)> fit = nullptr;
+};
+
+struct FormatRow {
+  ExportFormat format;
+  std::vector<EngineRow> engines;
+  // Whether Codes of this format, respectively a dense matrix of this type, can be stored without
+  // changing a value.
+  std::function<Fit(const CodeFormat&)> fit;
+  std::function<Fit(DType)> fit_dense;
+  // Error(usage) for what `fit` cannot see: shapes, combinations of tensors. Called before any work
+  // and before `write`. Null: every compressed weight has to fit.
+  std::function<void(const Artifact&)> check = nullptr;
+  // Writes atomically to `out`, a file, or a folder that is missing or empty.
+  std::function<void(FileSystem&, const Artifact&, const std::string& out)> write;
+  // What readers of this format are known not to do as the training did.
+  std::function<std::vector<std::string>(const Artifact&)> warnings = nullptr;
+  // What training calls it inside the run's folder: "model.gguf", "hf".
+  std::string file_name;
+};
+
+std::vector<FormatRow> gguf_rows();
+std::vector<FormatRow> hf_rows();
+
+}  // namespace terse

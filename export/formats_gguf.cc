@@ -1,0 +1,65 @@
+#include <optional>
+
+#include "base/error.h"
+#include "export/format_row.h"
+#include "export/llama_gguf.h"
+
+namespace terse {
+namespace {
+
+using FitOne = std::function<Fit(const GgufPacking&)>;
+
+// Of the family without a type: the first packing that fits, which is the smallest.
+Fit first_fit(const FitOne& fit_one, bool codes) {
+  std::optional<Fit> refusal;
+  for (const GgufPacking& packing : gguf_packings()) {
+    Fit fit = fit_one(packing);
+    if (fit.verdict == Verdict::impossible) {
+      if (!refusal && (packing.pack != nullptr) == codes) refusal = std::move(fit);
+      continue;
+    }
+    fit.reason = fmt::format("as {}{}{}", packing.name, fit.reason.empty() ? "" : ": ", fit.reason);
+    return fit;
+  }
+  return *refusal;
+}
+
+std::vector<std::string> warnings(const Artifact& artifact) {
+  if (artifact.act_bits >= 8) return {};
+  return {fmt::format("trained with {}-bit activations; llama.cpp computes with its own 8-bit ones",
+                      artifact.act_bits)};
+}
+
+FormatRow row(const std::string& type, std::function<Fit(const CodeFormat&)> fit,
+              std::function<Fit(DType)> fit_dense) {
+  return {.format = {"gguf", type},
+          .engines = {{"llama.cpp"}},
+          .fit = std::move(fit),
+          .fit_dense = std::move(fit_dense),
+          .check = [type](const Artifact& artifact) { check_gguf(artifact, type); },
+          .write = [type](FileSystem& fs, const Artifact& artifact,
+                          const std::string& out) { write_gguf(fs, artifact, type, out); },
+          .warnings = warnings,
+          .file_name = "model.gguf"};
+}
+
+}  // namespace
+
+std::vector<FormatRow> gguf_rows() {
+  std::vector<FormatRow> rows;
+  rows.push_back(row(
+      "",
+      [](const CodeFormat& f) {
+        return first_fit([&](const GgufPacking& p) { return gguf_fit(f, p); }, true);
+      },
+      [](DType d) {
+        return first_fit([&](const GgufPacking& p) { return gguf_fit(d, p); }, false);
+      }));
+  for (const GgufPacking& p : gguf_packings())
+    rows.push_back(row(
+        p.name, [&p](const CodeFormat& f) { return gguf_fit(f, p); },
+        [&p](DType d) { return gguf_fit(d, p); }));
+  return rows;
+}
+
+}  // namespace terse
