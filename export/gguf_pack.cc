@@ -42,9 +42,12 @@ bool inside(const CodeFormat& format, const GgufPacking& packing, int multiply, 
 }
 
 Fit fit_integer_grid(const CodeFormat& format, const GgufPacking& packing) {
-  if (format.scale_type == ScaleType::f32)
+  if (format.scale_type != ScaleType::f16 && format.scale_type != ScaleType::bf16)
+    return impossible(fmt::format("scales are {}, {} stores f16; {}", to_string(format.scale_type),
+                                  packing.name, kTrainForGguf));
+  if (format.unit != 1.0f || format.group < 0)
     return impossible(
-        fmt::format("scales are fp32, {} stores fp16; {}", packing.name, kTrainForGguf));
+        fmt::format("{} has no such grid: {}; {}", packing.name, to_string(format), kTrainForGguf));
   if (format.group % packing.block != 0)
     return impossible(fmt::format("{} columns share a scale, {} needs a multiple of {}",
                                   format.group, packing.name, packing.block));

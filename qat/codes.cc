@@ -5,37 +5,28 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "base/half.h"
 #include "qat/quantize.h"
 #include "sparsity/mask.h"
 
 namespace terse {
 namespace {
 
-const char* scale_name(ScaleType type) {
-  switch (type) {
-    case ScaleType::f32:
-      return "f32";
-    case ScaleType::f16:
-      return "f16";
-    case ScaleType::bf16:
-      return "bf16";
-  }
-  return "f32";
-}
-
 ScaleType scale_type_of(const std::string& name, const std::string& whole) {
-  if (name == "f32") return ScaleType::f32;
-  if (name == "f16") return ScaleType::f16;
-  if (name == "bf16") return ScaleType::bf16;
-  fail(ExitCode::invalid_file, "code format '{}': '{}' is no scale type (f32, f16, bf16)", whole,
+  if (const auto type = parse_scale_type(name)) return *type;
+  fail(ExitCode::invalid_file,
+       "code format '{}': '{}' is no scale type (f32, f16, bf16, f16_7bit, e8m0, e4m3)", whole,
        name);
 }
 
-bool representable(float scale, ScaleType type) {
-  if (type == ScaleType::f16) return fp16_to_float(fp16_from_float(scale)) == scale;
-  if (type == ScaleType::bf16) return bf16_to_float(bf16_from_float(scale)) == scale;
-  return true;
+bool power_of_two(float x) {
+  int exponent = 0;
+  return std::isnormal(x) && std::frexp(x, &exponent) == 0.5f;
+}
+
+// E2M1, doubled.
+bool is_fp4(int8_t code) {
+  const int size = code < 0 ? -code : code;
+  return size <= 4 || size == 6 || size == 8 || size == 12;
 }
 
 template <typename Visit>
@@ -50,7 +41,7 @@ void each_pruned(const Codes& codes, const Visit& visit) {
 [[noreturn]] void bad_format(const std::string& text) {
   fail(ExitCode::invalid_file,
        "code format '{}' is not of the form 'GRID bBITS gGROUP SCALE hBLOCK [MIN,MAX] "
-       "+OFFSET' or that and a pattern",
+       "+OFFSET', then 'xUNIT' or nothing, then a pattern or nothing",
        text);
 }
 
@@ -67,6 +58,19 @@ int64_t number_after(const std::string& field, char prefix, const std::string& w
   return value;
 }
 
+float real_after(const std::string& field, char prefix, const std::string& whole) {
+  if (field.size() < 2 || field[0] != prefix) bad_format(whole);
+  size_t used = 0;
+  float value = 0;
+  try {
+    value = std::stof(field.substr(1), &used);
+  } catch (const std::exception&) {
+    bad_format(whole);
+  }
+  if (used + 1 != field.size()) bad_format(whole);
+  return value;
+}
+
 }  // namespace
 
 void Codes::decode(float* out) const {
@@ -75,7 +79,8 @@ void Codes::decode(float* out) const {
                .rows = rows,
                .columns = columns,
                .group = format.group,
-               .offset = format.offset},
+               .offset = format.offset,
+               .unit = format.unit * tensor_scale},
               out, nullptr);
   if (!mask.empty() && format.offset != 0.0f)
     blend_rows({.f32 = out}, mask.data(), 0.0f, rows, columns, {.f32 = out});
@@ -92,7 +97,13 @@ void Codes::validate(const std::string& name) const {
     fail(ExitCode::invalid_file, "codes of '{}' ({}): {}", name, to_string(format), what);
   };
   if (rows < 0 || columns < 0) broken("negative shape");
-  if (format.group < 0 || format.hadamard < 0) broken("negative group or rotation block");
+  if (format.group < -1 || format.hadamard < 0) broken("negative group or rotation block");
+  if (!power_of_two(format.unit)) broken("the unit is no power of two");
+  if (!power_of_two(tensor_scale) || tensor_scale < 0x1p-100f || tensor_scale > 0x1p100f)
+    broken(fmt::format("{} as scale of the tensor is no power of two, or too far from 1",
+                       tensor_scale));
+  if (tensor_scale != 1.0f && format.scale_type != ScaleType::e4m3)
+    broken("has a scale of the tensor, which is for e4m3 only");
   if (format.code_min > format.code_max || format.code_min < -128 || format.code_max > 127)
     broken("code range is not within int8");
   if (format.group > 0 && columns % format.group != 0)
@@ -102,11 +113,13 @@ void Codes::validate(const std::string& name) const {
   if (rows > 0 && columns > std::numeric_limits<int64_t>::max() / rows) broken("shape overflows");
   if (static_cast<int64_t>(codes.size()) != rows * columns)
     broken(fmt::format("{} codes for {} x {}", codes.size(), rows, columns));
-  if (static_cast<int64_t>(scales.size()) != rows * groups())
-    broken(fmt::format("{} scales for {} x {}", scales.size(), rows, groups()));
+  if (static_cast<int64_t>(scales.size()) != scale_count())
+    broken(fmt::format("{} scales where {} are due", scales.size(), scale_count()));
   for (size_t i = 0; i < codes.size(); ++i) {
     if (codes[i] < format.code_min || codes[i] > format.code_max)
       broken(fmt::format("code {} at {} is out of range", codes[i], i));
+    if (format.grid == "fp4" && !is_fp4(codes[i]))
+      broken(fmt::format("code {} at {} is no doubled E2M1 value", codes[i], i));
   }
   const int64_t mask_bytes = format.pattern.empty() ? 0 : rows * mask_stride(columns);
   if (static_cast<int64_t>(mask.size()) != mask_bytes)
@@ -129,7 +142,11 @@ Codes Codes::row_slice(int64_t begin, int64_t end) const {
   part.rows = end - begin;
   part.columns = columns;
   part.codes.assign(codes.begin() + begin * columns, codes.begin() + end * columns);
-  part.scales.assign(scales.begin() + begin * groups(), scales.begin() + end * groups());
+  part.tensor_scale = tensor_scale;
+  if (format.group < 0)
+    part.scales = scales;
+  else
+    part.scales.assign(scales.begin() + begin * groups(), scales.begin() + end * groups());
   if (!mask.empty()) {
     const int64_t stride = mask_stride(columns);
     part.mask.assign(mask.begin() + begin * stride, mask.begin() + end * stride);
@@ -138,17 +155,18 @@ Codes Codes::row_slice(int64_t begin, int64_t end) const {
 }
 
 std::string to_string(const CodeFormat& format) {
-  return fmt::format("{} b{} g{} {} h{} [{},{}] +{}{}{}", format.grid, format.bits, format.group,
-                     scale_name(format.scale_type), format.hadamard, format.code_min,
-                     format.code_max, format.offset, format.pattern.empty() ? "" : " ",
-                     format.pattern);
+  std::string text = fmt::format("{} b{} g{} {} h{} [{},{}] +{}", format.grid, format.bits,
+                                 format.group, to_string(format.scale_type), format.hadamard,
+                                 format.code_min, format.code_max, format.offset);
+  if (format.unit != 1.0f) text += fmt::format(" x{}", format.unit);
+  if (!format.pattern.empty()) text += " " + format.pattern;
+  return text;
 }
 
 CodeFormat parse_code_format(const std::string& text) {
   std::istringstream in(text);
-  std::string grid, bits, group, scale, hadamard, range, offset, pattern, rest;
+  std::string grid, bits, group, scale, hadamard, range, offset, next, rest;
   if (!(in >> grid >> bits >> group >> scale >> hadamard >> range >> offset)) bad_format(text);
-  if ((in >> pattern) && (in >> rest)) bad_format(text);
   CodeFormat format;
   format.grid = grid;
   format.bits = static_cast<int>(number_after(bits, 'b', text));
@@ -160,19 +178,18 @@ CodeFormat parse_code_format(const std::string& text) {
   format.code_min = static_cast<int>(number_after(range.substr(0, comma), '[', text));
   format.code_max = static_cast<int>(
       number_after("," + range.substr(comma + 1, range.size() - comma - 2), ',', text));
-  if (offset[0] != '+') bad_format(text);
-  try {
-    size_t used = 0;
-    format.offset = std::stof(offset.substr(1), &used);
-    if (used + 1 != offset.size()) bad_format(text);
-  } catch (const std::exception&) {
-    bad_format(text);
+  format.offset = real_after(offset, '+', text);
+  bool more = static_cast<bool>(in >> next);
+  if (more && next[0] == 'x') {
+    format.unit = real_after(next, 'x', text);
+    more = static_cast<bool>(in >> next);
   }
   try {
-    if (!pattern.empty()) format.pattern = to_string(parse_pattern(pattern));
+    if (more) format.pattern = to_string(parse_pattern(next));
   } catch (const Error&) {
     bad_format(text);
   }
+  if (in >> rest) bad_format(text);
   if (to_string(format) != text) bad_format(text);
   return format;
 }

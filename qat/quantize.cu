@@ -185,10 +185,11 @@ __global__ void rotate_kernel(RowSource in, const unsigned char* mask, RowTarget
 }
 
 __global__ void decode_kernel(const signed char* codes, const float* scales, long long count,
-                              int group, float offset, RowTarget out) {
+                              long long group, float offset, float unit, RowTarget out) {
   const long long i = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= count) return;
-  const float v = __fmul_rn(__fadd_rn(static_cast<float>(codes[i]), offset), scales[i / group]);
+  const float scale = __fmul_rn(scales[i / group], unit);
+  const float v = __fmul_rn(__fadd_rn(static_cast<float>(codes[i]), offset), scale);
   if (out.f32) out.f32[i] = v;
   if (out.bf16) out.bf16[i] = bf16_bits(v);
 }
@@ -229,12 +230,13 @@ cudaError_t launch_rotate(const RowSource& in, const unsigned char* mask, const 
 }
 
 cudaError_t launch_decode(const signed char* codes, const float* scales, long long rows,
-                          int columns, int group, float offset, const RowTarget& out,
+                          int columns, int group, float offset, float unit, const RowTarget& out,
                           cudaStream_t stream) {
   const long long count = rows * columns;
   if (count == 0) return cudaSuccess;
+  const long long shared = group < 0 ? count : group == 0 ? columns : group;
   decode_kernel<<<static_cast<unsigned>((count + 255) / 256), 256, 0, stream>>>(
-      codes, scales, count, group == 0 ? columns : group, offset, out);
+      codes, scales, count, shared, offset, unit, out);
   return cudaGetLastError();
 }
 

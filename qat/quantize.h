@@ -34,8 +34,9 @@ struct CodedRows {
   const float* scales = nullptr;
   int64_t rows = 0;
   int64_t columns = 0;
-  int64_t group = 0;
+  int64_t group = 0;  // columns; 0 = a row, -1 = one scale for all
   float offset = 0.0f;
+  float unit = 1.0f;  // a power of two: the format's unit times the tensor's scale
 };
 
 // Largest power of two that divides `columns`, at most 128: the rotation block that fits.
@@ -43,7 +44,7 @@ int64_t fitting_block(int64_t columns);
 
 void quantize_rows(const Grid& grid, const Estimator& estimator, const RowsIn& in,
                    const RowsOut& out);
-// decoded = (code + offset) * scale; either output may be null.
+// decoded = (code + offset) * (scale * unit); either output may be null.
 void decode_rows(const CodedRows& in, float* f32, uint16_t* bf16);
 // out = rotate(mask .* in) with blocks of `hadamard` columns (0 = no rotation, mask null = ones);
 // the backward of quantize_rows. `in` and `out` must not overlap. With an all-ones mask, the

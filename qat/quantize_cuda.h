@@ -35,7 +35,7 @@ cudaError_t launch_quantize(const QuantizeSpec& spec, const RowSource& in, const
 cudaError_t launch_rotate(const RowSource& in, const unsigned char* mask, const RowTarget& out,
                           long long rows, int columns, int block, float scale, cudaStream_t stream);
 cudaError_t launch_decode(const signed char* codes, const float* scales, long long rows,
-                          int columns, int group, float offset, const RowTarget& out,
+                          int columns, int group, float offset, float unit, const RowTarget& out,
                           cudaStream_t stream);
 
 }  // namespace terse::gpu

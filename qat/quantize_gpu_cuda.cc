@@ -65,7 +65,7 @@ void quantize_rows(const Quantizer& quantizer, const RowsIn& in, const RowsOut& 
 
 void decode_rows(const CodedRows& in, float* f32, uint16_t* bf16, void* stream) {
   check(launch_decode(reinterpret_cast<const signed char*>(in.codes), in.scales, in.rows,
-                      static_cast<int>(in.columns), static_cast<int>(in.group), in.offset,
+                      static_cast<int>(in.columns), static_cast<int>(in.group), in.offset, in.unit,
                       {nullptr, nullptr, f32, bf16, nullptr}, handle(stream)),
         "decoding", in.columns);
 }

@@ -85,8 +85,8 @@ void quantize_tensor(const Quantizer& quantizer, const at::Tensor& in, const Qua
              .bf16 = decoded.bf16,
              .mask = data_or_null<uint8_t>(out.mask)};
   if (in.is_cuda()) return gpu::quantize_rows(quantizer, source, to, gpu::stream_of(in));
-  const int64_t columns = source.columns, group = quantizer.grid.format.group;
-  const int64_t groups = group == 0 ? 1 : columns / group;
+  const int64_t columns = source.columns;
+  const int64_t groups = groups_of(quantizer.grid.format, columns);
   each_rows(source.rows, columns, [&](int64_t begin, int64_t end) {
     const int64_t skip = begin * columns;
     quantize_rows(quantizer.grid, quantizer.estimator, part(source, begin, end),
@@ -99,16 +99,17 @@ void quantize_tensor(const Quantizer& quantizer, const at::Tensor& in, const Qua
 }
 
 void decode_tensor(const CodeFormat& format, const at::Tensor& codes, const at::Tensor& scales,
-                   const at::Tensor& out) {
+                   const at::Tensor& out, float tensor_scale) {
   const Floats to(out);
   const CodedRows in{.codes = codes.const_data_ptr<int8_t>(),
                      .scales = scales.const_data_ptr<float>(),
                      .rows = rows_of(codes),
                      .columns = columns_of(codes),
                      .group = format.group,
-                     .offset = format.offset};
+                     .offset = format.offset,
+                     .unit = format.unit * tensor_scale};
   if (codes.is_cuda()) return gpu::decode_rows(in, to.f32, to.bf16, gpu::stream_of(codes));
-  const int64_t groups = format.group == 0 ? 1 : in.columns / format.group;
+  const int64_t groups = format.group < 0 ? 0 : groups_of(format, in.columns);
   each_rows(in.rows, in.columns, [&](int64_t begin, int64_t end) {
     CodedRows some = in;
     some.codes += begin * in.columns;

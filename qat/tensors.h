@@ -19,7 +19,7 @@ struct QuantizedTensor {
 // block at most 1024; Error(usage) otherwise or where the build has no CUDA kernels.
 void quantize_tensor(const Quantizer& quantizer, const at::Tensor& in, const QuantizedTensor& out);
 void decode_tensor(const CodeFormat& format, const at::Tensor& codes, const at::Tensor& scales,
-                   const at::Tensor& out);
+                   const at::Tensor& out, float tensor_scale = 1.0f);
 // out = rotate(mask .* in); out is fp32 or bf16; an undefined mask is all ones.
 void rotate_tensor(const at::Tensor& in, const at::Tensor& mask, int64_t hadamard,
                    const at::Tensor& out);

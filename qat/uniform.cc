@@ -37,12 +37,13 @@ class Uniform final : public Representation {
     mask_ = at::Tensor();
     codes_ = codes_.to(decoded.device());
     scales_ = scales_.to(decoded.device());
-    decode_tensor(format, codes_, scales_, decoded);
+    tensor_scale_ = given.tensor_scale;
+    decode_tensor(format, codes_, scales_, decoded, tensor_scale_);
   }
 
   at::Tensor decode() const override {
     at::Tensor out = at::empty(codes_.sizes(), codes_.options().dtype(at::kFloat));
-    decode_tensor(quantizer_.grid.format, codes_, scales_, out);
+    decode_tensor(quantizer_.grid.format, codes_, scales_, out, tensor_scale_);
     return out;
   }
 
@@ -56,6 +57,7 @@ class Uniform final : public Representation {
     const float* s = scales.const_data_ptr<float>();
     result.codes.assign(c, c + codes.numel());
     result.scales.assign(s, s + scales.numel());
+    result.tensor_scale = tensor_scale_;
     return result;
   }
 
@@ -67,13 +69,14 @@ class Uniform final : public Representation {
 
  private:
   void reserve(int64_t rows, int64_t columns, at::Device device) {
-    const int64_t group = quantizer_.grid.format.group;
+    const CodeFormat& format = quantizer_.grid.format;
     const at::TensorOptions on = at::TensorOptions().device(device);
     if (codes_.defined() && codes_.size(0) == rows && codes_.size(1) == columns &&
         codes_.device() == device && (mask_.defined() || !quantizer_.estimator.masks()))
       return;
     codes_ = at::empty({rows, columns}, on.dtype(at::kChar));
-    scales_ = at::empty({rows, group == 0 ? 1 : columns / group}, on.dtype(at::kFloat));
+    scales_ =
+        at::empty({format.group < 0 ? 1 : rows, groups_of(format, columns)}, on.dtype(at::kFloat));
     if (quantizer_.estimator.masks())
       mask_ = at::empty({rows, mask_stride(columns)}, on.dtype(at::kByte));
   }
@@ -81,8 +84,9 @@ class Uniform final : public Representation {
   std::string name_;
   Quantizer quantizer_;
   at::Tensor codes_;   // int8 [out, in]
-  at::Tensor scales_;  // fp32 [out, groups]
+  at::Tensor scales_;  // fp32 [out, groups], or [1, 1]
   at::Tensor mask_;    // 1 bit an element; undefined = all ones
+  float tensor_scale_ = 1.0f;
 };
 
 }  // namespace

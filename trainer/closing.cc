@@ -28,10 +28,11 @@ TokenizerData tokenizer_data(const Tokenizer& tokenizer) {
   return data;
 }
 
-double stored_bits(const CodeFormat& format, int64_t columns) {
-  const double scale_bits = format.scale_type == ScaleType::f32 ? 32 : 16;
-  const auto group = static_cast<double>(format.group == 0 ? columns : format.group);
-  return format.bits + scale_bits / group;
+double stored_bits(const CodeFormat& format, int64_t rows, int64_t columns) {
+  const int64_t shared = format.group < 0    ? rows * columns
+                         : format.group == 0 ? columns
+                                             : format.group;
+  return format.bits + scale_bits(format.scale_type) / static_cast<double>(shared);
 }
 
 // |weight - decoded| / |weight| over all elements.
@@ -58,7 +59,7 @@ LayerRecord compressed_record(const Artifact& artifact, const std::vector<Packed
                               LayerRecord record, const StateReader& checkpoint) {
   const CodeFormat format = *artifact.weight(parts.front().part).format;
   record.representation = to_string(format);
-  record.bits = stored_bits(format, record.columns);
+  record.bits = stored_bits(format, record.rows, record.columns);
   std::map<int, int64_t> histogram;
   std::vector<float> decoded;
   for (const PackedPart& part : parts) {

@@ -30,15 +30,18 @@ void save_mask(StateWriter& state, const std::string& name, int64_t rows,
 void save_codes(StateWriter& state, const std::string& name, Codes made) {
   auto codes = std::make_shared<Codes>(std::move(made));
   state.keep(codes);
-  const auto groups = codes->groups();
+  const int64_t scale_rows = codes->format.group < 0 ? 1 : codes->rows;
   state.tensor(Scope::shared, "codes/" + name,
                {DType::i8,
                 {codes->rows, codes->columns},
                 bytes_of(codes->codes.data(), codes->rows * codes->columns)});
-  state.tensor(
-      Scope::shared, "scales/" + name,
-      {DType::f32, {codes->rows, groups}, bytes_of(codes->scales.data(), codes->rows * groups)});
+  state.tensor(Scope::shared, "scales/" + name,
+               {DType::f32,
+                {scale_rows, codes->groups()},
+                bytes_of(codes->scales.data(), codes->scale_count())});
   state.value(Scope::shared, "format/" + name, to_string(codes->format));
+  if (codes->format.scale_type == ScaleType::e4m3)
+    state.value(Scope::shared, "tensor_scale/" + name, double{codes->tensor_scale});
   if (!codes->mask.empty()) save_mask(state, name, codes->rows, codes->mask);
 }
 
@@ -53,10 +56,14 @@ Codes load_codes(const StateReader& state, const std::string& name, int64_t rows
   codes.rows = rows;
   codes.columns = columns;
   const auto data = state.require(Scope::shared, "codes/" + name, DType::i8, {rows, columns});
+  const int64_t scale_rows = codes.format.group < 0 ? 1 : rows;
   const auto scales =
-      state.require(Scope::shared, "scales/" + name, DType::f32, {rows, codes.groups()});
+      state.require(Scope::shared, "scales/" + name, DType::f32, {scale_rows, codes.groups()});
   codes.codes.assign(data.as<int8_t>().begin(), data.as<int8_t>().end());
   codes.scales.assign(scales.as<float>().begin(), scales.as<float>().end());
+  if (codes.format.scale_type == ScaleType::e4m3)
+    codes.tensor_scale =
+        static_cast<float>(state.require_number(Scope::shared, "tensor_scale/" + name));
   if (!codes.format.pattern.empty()) {
     const auto mask = load_mask(state, name, rows, columns).as<uint8_t>();
     codes.mask.assign(mask.begin(), mask.end());
@@ -144,11 +151,14 @@ Codes joined(const std::vector<Codes>& parts, const std::string& name) {
   Codes all = parts.front();
   for (size_t i = 1; i < parts.size(); ++i) {
     const Codes& part = parts[i];
-    if (!(part.format == all.format) || part.columns != all.columns)
+    const bool one_scale = all.format.group >= 0 || part.scales == all.scales;
+    if (!(part.format == all.format) || part.columns != all.columns ||
+        part.tensor_scale != all.tensor_scale || !one_scale)
       fail(ExitCode::invalid_file, "the parts of {} are compressed in different ways", name);
     all.rows += part.rows;
     all.codes.insert(all.codes.end(), part.codes.begin(), part.codes.end());
-    all.scales.insert(all.scales.end(), part.scales.begin(), part.scales.end());
+    if (all.format.group >= 0)
+      all.scales.insert(all.scales.end(), part.scales.begin(), part.scales.end());
     all.mask.insert(all.mask.end(), part.mask.begin(), part.mask.end());
   }
   return all;

@@ -38,10 +38,10 @@ void rotate_rows(const RowsIn& in, const uint8_t* mask, int64_t hadamard, float*
 }
 
 void decode_rows(const CodedRows& in, float* f32, uint16_t* bf16) {
-  const int64_t group = in.group == 0 ? in.columns : in.group;
+  const int64_t group = in.group <= 0 ? in.columns : in.group;
   const int64_t groups = in.rows * (in.columns / group);
   for (int64_t g = 0; g < groups; ++g) {
-    const float scale = in.scales[g];
+    const float scale = in.scales[in.group < 0 ? 0 : g] * in.unit;
     for (int64_t c = 0; c < group; c += kLanes) {
       const int64_t n = group - c, at = g * group + c;
       const f32x16 v = (from_int8(in.codes + at, n) + in.offset) * scale;

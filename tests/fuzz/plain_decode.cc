@@ -5,12 +5,11 @@
 namespace terse {
 
 void Codes::decode(float* out) const {
-  const int64_t group = format.group == 0 ? columns : format.group;
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < columns; ++c) {
       const auto i = static_cast<size_t>(r * columns + c);
-      out[i] = (static_cast<float>(codes[i]) + format.offset) *
-               scales[static_cast<size_t>(r * groups() + c / group)];
+      out[i] = ((static_cast<float>(codes[i]) + format.offset) * format.unit) *
+               (scale_at(r, c) * tensor_scale);
     }
 }
 
