@@ -64,7 +64,7 @@ bool FreezeRule::due(int64_t steps) const {
 std::string FreezeRule::reason(int64_t steps) const {
   if (!is_automatic()) return fmt::format("[optim] freeze = {}", fixed_);
   const size_t window = norms_.size() - 1;
-  const std::string measured =
+  std::string measured =
       observed_ <= static_cast<int64_t>(window)
           ? fmt::format("a window of {} steps is not full", window)
           : fmt::format("||v|| is {:.4f} of that {} steps before, settled between {} and {:.4f}",
