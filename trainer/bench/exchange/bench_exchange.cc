@@ -91,7 +91,7 @@ std::vector<at::Tensor> laplace(const BucketPlan& plan, int rank) {
 
 }  // namespace
 
-std::vector<BenchResult> bench_exchange(Group group, const BenchExchangeOptions& options) {
+std::vector<BenchResult> bench_exchange(const Group& group, const BenchExchangeOptions& options) {
   const at::NoGradGuard no_grad;
   const BucketPlan plan = layer_plan(options.elements);
   const std::vector<at::Tensor> messages = laplace(plan, group.rank());

@@ -25,6 +25,6 @@ struct BenchExchangeOptions {
 // Collective; the same results on every rank. `value` in ms, `ratio` the time over dense bf16's of
 // the same round; medians over 5 rounds (quick: 3) behind an unmeasured one. Time is that of the
 // link: 100 Mbit/s and 2 ranks about 80 s, quick 55 s. Memory: 1.5 GB a rank.
-std::vector<BenchResult> bench_exchange(Group group, const BenchExchangeOptions& options);
+std::vector<BenchResult> bench_exchange(const Group& group, const BenchExchangeOptions& options);
 
 }  // namespace terse
