@@ -29,6 +29,8 @@ struct FileReader {
   // The model to be run; null where the file says too little of it.
   Artifact (*import)(const std::string& path);
   Inspection (*inspect)(const std::string& path);
+  // What the writer said of the run: Artifact::metadata. Null: nothing.
+  Metadata (*metadata)(const std::string& path) = nullptr;
 };
 
 extern const FileReader kGgufReader;

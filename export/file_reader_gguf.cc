@@ -21,10 +21,11 @@ StoredTensors stored(const std::string& path, const LlamaShape& shape) {
   const auto file = std::make_shared<GgufFile>(path);
   file->verify_checksums(false);
   StoredTensors all;
-  for (const GgufTensor& tensor : file->tensors()) {
-    const std::string name = gguf_original_name(tensor.name);
-    all[name.empty() ? tensor.name : name] = {
-        tensor.shape, [file, &tensor, d = shape.head_size()] { return gguf_values(tensor, d); }};
+  for (const GgufTensor* tensor : gguf_weights(*file)) {
+    const std::string name = gguf_original_name(tensor->name);
+    all[name.empty() ? tensor->name : name] = {
+        tensor->shape,
+        [file, tensor, d = shape.head_size()] { return gguf_values(*file, *tensor, d); }};
   }
   return all;
 }
@@ -64,9 +65,9 @@ std::map<int, int64_t> histogram(const GgufTensor& tensor, const GgufBlockInfo& 
   if (info.split == nullptr) return {};
   CodeCounts counts;
   std::vector<int8_t> codes(static_cast<size_t>(info.block));
-  float scale = 0;
+  std::vector<float> scales(static_cast<size_t>(info.block / info.group));
   for (size_t at = 0; at < tensor.data.size(); at += static_cast<size_t>(info.bytes)) {
-    info.split(tensor.data.data() + at, codes.data(), &scale);
+    info.split(tensor.data.data() + at, codes.data(), scales.data());
     counts.add(codes);
   }
   return counts.histogram();
@@ -90,8 +91,12 @@ Inspection inspect(const std::string& path) {
   return out;
 }
 
+Metadata metadata(const std::string& path) {
+  return gguf_metadata(GgufFile(path));
+}
+
 }  // namespace
 
-const FileReader kGgufReader = {"gguf", recognises, stored, import, inspect};
+const FileReader kGgufReader = {"gguf", recognises, stored, import, inspect, metadata};
 
 }  // namespace terse

@@ -73,11 +73,19 @@ Inspection inspect_folder(const std::string& path) {
   return inspect_safetensors(in_folder(path));
 }
 
+Metadata metadata_of_file(const std::string& path) {
+  return run_metadata(SafetensorsFile(path));
+}
+
+Metadata metadata_of_folder(const std::string& path) {
+  return metadata_of_file(in_folder(path));
+}
+
 }  // namespace
 
-const FileReader kHfFolderReader = {"safetensors", is_folder, stored_in_folder, import_hf,
-                                    inspect_folder};
-const FileReader kSafetensorsReader = {"safetensors", is_file, stored_in_file, nullptr,
-                                       inspect_safetensors};
+const FileReader kHfFolderReader = {"safetensors", is_folder,      stored_in_folder,
+                                    import_hf,     inspect_folder, metadata_of_folder};
+const FileReader kSafetensorsReader = {
+    "safetensors", is_file, stored_in_file, nullptr, inspect_safetensors, metadata_of_file};
 
 }  // namespace terse

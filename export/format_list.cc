@@ -1,25 +1,30 @@
 // `terse export --list`: every representation in every format, for every engine that reads it.
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "export/formats.h"
+#include "qat/targets.h"
 
 namespace terse {
 namespace {
 
 struct NamedCodes {
-  const char* name;
+  std::string name;
   CodeFormat format;
 };
 
-// The representations that training can produce, each by an example of its format.
+// What training can produce: each target's own grid, and the grids that target = "none" offers, by
+// examples.
 std::vector<NamedCodes> representations() {
   const auto f16 = ScaleType::f16, f32 = ScaleType::f32;
-  return {
-      {"gguf:q4_0 target", {"int_signed", 4, -8, 7, 0.0f, 32, f16, 0}},
-      {"gguf:q8_0 target", {"int_signed", 8, -127, 127, 0.0f, 32, f16, 0}},
+  std::vector<NamedCodes> all;
+  for (const Target& target : targets())
+    if (target.grid) all.push_back({"target " + target.name, target.grid->format});
+  const std::vector<NamedCodes> others = {
+      {"target gguf:q4_0, 2:4 mask", {"int_signed", 4, -8, 7, 0.0f, 32, f16, 0, "2:4"}},
       {"int_signed 4 bits, 128 columns a scale, fp16", {"int_signed", 4, -8, 7, 0.0f, 128, f16, 0}},
-      {"gguf:q4_0 target, 2:4 mask", {"int_signed", 4, -8, 7, 0.0f, 32, f16, 0, "2:4"}},
+      {"int_signed 2 bits, 64 columns a scale, fp16", {"int_signed", 2, -2, 1, 0.0f, 64, f16, 0}},
       {"half_int 4 bits, 128 columns a scale, fp16", {"half_int", 4, -8, 7, 0.5f, 128, f16, 0}},
       {"half_int 4 bits, 128 columns, fp16, 2:4 mask",
        {"half_int", 4, -8, 7, 0.5f, 128, f16, 0, "2:4"}},
@@ -28,6 +33,8 @@ std::vector<NamedCodes> representations() {
       {"any grid, fp32 scales (target = \"none\")", {"half_int", 4, -8, 7, 0.5f, 0, f32, 0}},
       {"any grid, rotated (hadamard = 128)", {"half_int", 4, -8, 7, 0.5f, 0, f32, 128}},
   };
+  all.insert(all.end(), others.begin(), others.end());
+  return all;
 }
 
 // The format's verdict, or the engine's own where that is worse.
@@ -37,19 +44,56 @@ Fit read_by(const EngineRow& engine, const CodeFormat& codes, Fit stored) {
   return read.verdict > stored.verdict ? read : stored;
 }
 
+// The format that takes these codes: of the same family if there is one, exactly if it can be, else
+// the first in the list.
+std::string nearest_format(const CodeFormat& codes, const FormatRow& refused) {
+  const FormatRow* best = nullptr;
+  int best_rank = std::numeric_limits<int>::max();
+  for (const FormatRow& row : format_rows()) {
+    const Verdict verdict = row.fit(codes).verdict;
+    if (verdict == Verdict::impossible || row.format.type.empty() != refused.format.type.empty())
+      continue;
+    const int rank =
+        (row.format.family == refused.format.family ? 0 : 2) + (verdict == Verdict::exact ? 0 : 1);
+    if (rank < best_rank) best = &row;
+    best_rank = std::min(rank, best_rank);
+  }
+  return best == nullptr ? "" : best->format.name();
+}
+
+Fit with_nearest(Fit fit, const CodeFormat& codes, const FormatRow& row) {
+  if (fit.verdict != Verdict::impossible) return fit;
+  if (const std::string near = nearest_format(codes, row); !near.empty())
+    fit.reason += fmt::format("; nearest: {}", near);
+  return fit;
+}
+
 }  // namespace
+
+const char* verdict_name(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::exact:
+      return "exact";
+    case Verdict::exact_after:
+      return "exact-after";
+    case Verdict::impossible:
+      return "impossible";
+  }
+  return "";
+}
 
 std::vector<ExportRow> export_list() {
   std::vector<ExportRow> list;
-  const auto add = [&](const char* representation, const FormatRow& row, const EngineRow& engine,
-                       Fit fit) {
+  const auto add = [&](const std::string& representation, const FormatRow& row,
+                       const EngineRow& engine, Fit fit) {
     list.push_back(
         {representation, row.format.name(), engine.name, fit.verdict, std::move(fit.reason)});
   };
   for (const NamedCodes& codes : representations())
     for (const FormatRow& row : format_rows())
       for (const EngineRow& engine : row.engines)
-        add(codes.name, row, engine, read_by(engine, codes.format, row.fit(codes.format)));
+        add(codes.name, row, engine,
+            with_nearest(read_by(engine, codes.format, row.fit(codes.format)), codes.format, row));
   for (const auto& [name, dtype] :
        {std::pair{"dense bf16", DType::bf16}, {"dense fp32", DType::f32}})
     for (const FormatRow& row : format_rows())

@@ -43,6 +43,9 @@ struct FormatRow {
   std::function<void(FileSystem&, const Artifact&, const std::string& out)> write;
   // What readers of this format are known not to do as the training did.
   std::function<std::vector<std::string>(const Artifact&)> warnings = nullptr;
+  // What `--requantize` makes of a matrix that does not fit (export/requantize.h): codes on the
+  // grid of this [qat] target, or "f32", "f16", "bf16": dense. Empty: it cannot.
+  std::string requantize_as = "";
   // What training calls it inside the run's folder: "model.gguf", "hf".
   std::string file_name;
 };

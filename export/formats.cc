@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/keys.h"
@@ -42,6 +43,20 @@ int64_t parameters_of(const Artifact& artifact) {
     parameters += n;
   }
   return parameters;
+}
+
+// Says of every matrix what it is: metadata key "layers", a JSON object of names and formats.
+Artifact with_layers(const Artifact& artifact) {
+  nlohmann::ordered_json layers = nlohmann::ordered_json::object();
+  for (const ArtifactWeight& weight : artifact.weights)
+    if (weight.shape.size() == 2)
+      layers[weight.name] = weight.compressed()
+                                ? to_string(*weight.format)
+                                : std::string(dtype_name(weight.dtype)) +
+                                      (weight.pattern.empty() ? "" : " ") + weight.pattern;
+  Artifact described = artifact;
+  described.metadata["layers"] = layers.dump();
+  return described;
 }
 
 }  // namespace
@@ -90,7 +105,7 @@ ExportReport export_artifact(FileSystem& fs, const Artifact& artifact, const Exp
                              const std::string& out) {
   check_export(format, artifact);
   const FormatRow& row = format_row(format);
-  row.write(fs, artifact, out);
+  row.write(fs, with_layers(artifact), out);
   ExportReport report;
   report.path = out;
   report.bytes = size_of(fs, out);

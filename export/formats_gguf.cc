@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "export/format_row.h"
 #include "export/llama_gguf.h"
+#include "qat/targets.h"
 
 namespace terse {
 namespace {
@@ -30,6 +31,17 @@ std::vector<std::string> warnings(const Artifact& artifact) {
                       artifact.act_bits)};
 }
 
+// The least change that a whole model can be given: 8 bits. TQ1_0 is TQ2_0's grid in fewer bytes.
+std::string requantize_as(const std::string& type) {
+  const std::string target = type.empty()      ? "gguf:q8_0"
+                             : type == "tq1_0" ? "gguf:tq2_0"
+                                               : "gguf:" + type;
+  for (const GgufPacking& packing : gguf_packings())
+    if (packing.name == type && packing.pack == nullptr) return type;
+  const Target* found = find_target(target);
+  return found != nullptr && found->grid ? target : "";
+}
+
 FormatRow row(const std::string& type, std::function<Fit(const CodeFormat&)> fit,
               std::function<Fit(DType)> fit_dense) {
   return {.format = {"gguf", type},
@@ -40,6 +52,7 @@ FormatRow row(const std::string& type, std::function<Fit(const CodeFormat&)> fit
           .write = [type](FileSystem& fs, const Artifact& artifact,
                           const std::string& out) { write_gguf(fs, artifact, type, out); },
           .warnings = warnings,
+          .requantize_as = requantize_as(type),
           .file_name = "model.gguf"};
 }
 

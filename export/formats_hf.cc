@@ -32,6 +32,7 @@ std::vector<FormatRow> hf_rows() {
            .fit_dense = keep_type,
            .write = write_hf,
            .warnings = folder_warnings,
+           .requantize_as = "f32",
            .file_name = "hf"},
           {.format = {"safetensors"},
            .engines = {{"any reader"}},
@@ -39,6 +40,7 @@ std::vector<FormatRow> hf_rows() {
            .fit_dense = keep_type,
            .write = write_hf_tensors,
            .warnings = warnings,
+           .requantize_as = "f32",
            .file_name = "model.safetensors"}};
 }
 

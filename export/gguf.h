@@ -27,7 +27,21 @@ namespace terse {
 
 // ggml's numbers of the types that terse writes. A type to come needs a row in gguf_pack.cc (to
 // write it) and one in gguf_blocks.cc (to decode it).
-enum class GgufType : uint32_t { f32 = 0, f16 = 1, q4_0 = 2, q8_0 = 8, bf16 = 30 };
+enum class GgufType : uint32_t {
+  f32 = 0,
+  f16 = 1,
+  q4_0 = 2,
+  q4_1 = 3,
+  q5_0 = 6,
+  q8_0 = 8,
+  bf16 = 30,
+  tq1_0 = 34,
+  tq2_0 = 35,
+  mxfp4 = 39,
+  nvfp4 = 40,
+  q1_0 = 41,
+  q2_0 = 42,
+};
 
 // The value types of the format; arrays hold one of them, never arrays.
 using GgufArray = std::variant<std::vector<uint8_t>, std::vector<int8_t>, std::vector<uint16_t>,
@@ -111,14 +125,18 @@ struct GgufBlockInfo {
   int64_t block;  // elements
   int64_t bytes;
   void (*decode)(const std::byte* in, float* out);
-  // Codes and scale of one block, where the block is codes on a symmetric grid; else null.
-  void (*split)(const std::byte* in, int8_t* codes, float* scale);
+  // The integers of one block and their scales, one each `group` elements, where a value is integer
+  // times scale (Q4_1: less its minimum); else null.
+  void (*split)(const std::byte* in, int8_t* integers, float* scales);
+  int64_t group;
 };
 const GgufBlockInfo* gguf_block_info(uint32_t type);  // null: unknown
 
 // Into out[numel]. Error(invalid_file) where this type cannot be decoded.
 void gguf_decode(const GgufTensor& tensor, float* out);
-// The Codes in a matrix of Q4_0 or Q8_0 blocks, or nothing if its type has no codes.
-std::optional<Codes> gguf_codes(const GgufTensor& tensor);
+// The Codes in a matrix, or nothing if its type has none, or if they lie on no grid of terse's (a
+// Q4_1 with free minima, scales that Codes cannot hold). `tensor_scale`: what NVFP4 keeps in
+// another tensor.
+std::optional<Codes> gguf_codes(const GgufTensor& tensor, float tensor_scale = 1.0f);
 
 }  // namespace terse

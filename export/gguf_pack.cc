@@ -1,6 +1,8 @@
 #include "export/gguf_pack.h"
 
 #include <array>
+#include <bit>
+#include <cmath>
 #include <cstring>
 
 #include "base/error.h"
@@ -9,91 +11,157 @@
 namespace terse {
 namespace {
 
-void pack_q4_0(const int8_t* codes, float scale, std::byte* out) {
+void put_half(float scale, std::byte* out) {
   const uint16_t d = fp16_from_float(scale);
   std::memcpy(out, &d, sizeof d);
+}
+
+// Element j in the low, j + 16 in the high nibble; `plus` makes the integers unsigned.
+void put_nibbles(const int8_t* x, int plus, std::byte* out) {
   for (int j = 0; j < 16; ++j)
-    out[2 + j] = static_cast<std::byte>((codes[j] + 8) | ((codes[j + 16] + 8) << 4));
+    out[j] = static_cast<std::byte>(((x[j] + plus) & 15) | ((x[j + 16] + plus) & 15) << 4);
 }
 
-void pack_q8_0(const int8_t* codes, float scale, std::byte* out) {
-  const uint16_t d = fp16_from_float(scale);
-  std::memcpy(out, &d, sizeof d);
-  std::memcpy(out + 2, codes, 32);
+void pack_q4_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  put_half(scales[0], out);
+  put_nibbles(x, 8, out + 2);
 }
 
-constexpr std::array<GgufPacking, 5> kPackings = {{
-    {GgufType::q4_0, "q4_0", 32, 18, 2, -8, 7, pack_q4_0},
-    {GgufType::q8_0, "q8_0", 32, 34, 7, -128, 127, pack_q8_0},
-    {GgufType::bf16, "bf16", 1, 2, 32, 0, 0, nullptr},
-    {GgufType::f16, "f16", 1, 2, 1, 0, 0, nullptr},
-    {GgufType::f32, "f32", 1, 4, 0, 0, 0, nullptr},
+void pack_q4_1(const int8_t* x, const float* scales, float offset, std::byte* out) {
+  put_half(scales[0], out);
+  put_half(scales[0] * (offset - 8.0f), out + 2);
+  put_nibbles(x, 8, out + 4);
+}
+
+void pack_q5_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  put_half(scales[0], out);
+  uint32_t fifth = 0;
+  for (int j = 0; j < 32; ++j) fifth |= static_cast<uint32_t>((x[j] + 16) >> 4) << j;
+  std::memcpy(out + 2, &fifth, sizeof fifth);
+  put_nibbles(x, 16, out + 6);
+}
+
+void pack_q8_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  put_half(scales[0], out);
+  std::memcpy(out + 2, x, 32);
+}
+
+void pack_q1_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  put_half(scales[0], out);
+  for (int i = 0; i < 16; ++i) {
+    unsigned byte = 0;
+    for (int j = 0; j < 8; ++j) byte |= (x[8 * i + j] > 0 ? 1u : 0u) << j;
+    out[2 + i] = static_cast<std::byte>(byte);
+  }
+}
+
+void pack_q2_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  put_half(scales[0], out);
+  for (int i = 0; i < 16; ++i) {
+    int byte = 0;
+    for (int j = 0; j < 4; ++j) byte |= (x[4 * i + j] + 1) << 2 * j;
+    out[2 + i] = static_cast<std::byte>(byte);
+  }
+}
+
+void pack_tq2_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  for (int half = 0; half < 2; ++half)
+    for (int m = 0; m < 32; ++m) {
+      int byte = 0;
+      for (int n = 0; n < 4; ++n) byte |= (x[128 * half + 32 * n + m] + 1) << 2 * n;
+      out[32 * half + m] = static_cast<std::byte>(byte);
+    }
+  put_half(scales[0], out + 64);
+}
+
+// `count` bytes, each the fraction 0.t0 t1 t2 t3 t4 in base 3, of 256, rounded up so that readers
+// find the digits by multiplying; digit n of byte m is element n count + m, missing ones are 0.
+void put_trits(const int8_t* x, int count, int digits, std::byte* out) {
+  for (int m = 0; m < count; ++m) {
+    int value = 0;
+    for (int n = 0; n < 5; ++n) value = 3 * value + (n < digits ? x[n * count + m] + 1 : 0);
+    out[m] = static_cast<std::byte>((value * 256 + 242) / 243);
+  }
+}
+
+void pack_tq1_0(const int8_t* x, const float* scales, float, std::byte* out) {
+  put_trits(x, 32, 5, out);
+  put_trits(x + 160, 16, 5, out + 32);
+  put_trits(x + 240, 4, 4, out + 48);
+  put_half(scales[0], out + 52);
+}
+
+// The nibble of a doubled E2M1 value: sign, and the index into 0 1 2 3 4 6 8 12.
+unsigned fp4_nibble(int x) {
+  const unsigned size = static_cast<unsigned>(std::abs(x));
+  const unsigned index = size <= 4 ? size : size == 6 ? 5u : size == 8 ? 6u : 7u;
+  return index | (x < 0 ? 8u : 0u);
+}
+
+void put_fp4(const int8_t* x, int half_block, std::byte* out) {
+  for (int j = 0; j < half_block; ++j)
+    out[j] = static_cast<std::byte>(fp4_nibble(x[j]) | fp4_nibble(x[j + half_block]) << 4);
+}
+
+void pack_mxfp4(const int8_t* x, const float* scales, float, std::byte* out) {
+  out[0] = static_cast<std::byte>(std::bit_cast<uint32_t>(scales[0]) >> 23);  // a power of two
+  put_fp4(x, 16, out + 1);
+}
+
+// Of a number that E4M3 has: fp32's exponent with the other bias, and its upper three bits.
+std::byte e4m3(float scale) {
+  if (scale < 0x1p-6f) return static_cast<std::byte>(static_cast<int>(scale * 0x1p9f));
+  return static_cast<std::byte>((std::bit_cast<uint32_t>(scale) >> 20) - (120u << 3));
+}
+
+void pack_nvfp4(const int8_t* x, const float* scales, float, std::byte* out) {
+  for (int s = 0; s < 4; ++s) {
+    out[s] = e4m3(scales[s]);
+    put_fp4(x + 16 * s, 8, out + 4 + 8 * s);
+  }
+}
+
+// TQ1_0 last among the ternary ones: the smallest, and the slowest to read.
+using T = GgufType;
+using S = ScaleType;
+constexpr std::array<GgufPacking, 13> kPackings = {{
+    {T::q1_0, "q1_0", 128, 18, 40, -1, 1, 2, 128, S::f16, pack_q1_0},
+    {T::tq2_0, "tq2_0", 256, 66, 37, -1, 2, 1, 256, S::f16, pack_tq2_0},
+    {T::q2_0, "q2_0", 64, 18, 41, -1, 2, 1, 64, S::f16, pack_q2_0},
+    {T::tq1_0, "tq1_0", 256, 54, 36, -1, 1, 1, 256, S::f16, pack_tq1_0},
+    {T::mxfp4, "mxfp4", 32, 17, 38, -12, 12, 1, 32, S::e8m0, pack_mxfp4},
+    {T::nvfp4, "nvfp4", 64, 36, 39, -12, 12, 1, 16, S::e4m3, pack_nvfp4},
+    {T::q4_0, "q4_0", 32, 18, 2, -8, 7, 1, 32, S::f16, pack_q4_0},
+    {T::q4_1, "q4_1", 32, 20, 3, -8, 7, 1, 32, S::f16, pack_q4_1},
+    {T::q5_0, "q5_0", 32, 22, 8, -16, 15, 1, 32, S::f16, pack_q5_0},
+    {T::q8_0, "q8_0", 32, 34, 7, -128, 127, 1, 32, S::f16, pack_q8_0},
+    {T::bf16, "bf16", 1, 2, 32, 0, 0, 1, 1, S::f32, nullptr},
+    {T::f16, "f16", 1, 2, 1, 0, 0, 1, 1, S::f32, nullptr},
+    {T::f32, "f32", 1, 4, 0, 0, 0, 1, 1, S::f32, nullptr},
 }};
 
-Fit impossible(std::string reason) {
-  return {Verdict::impossible, std::move(reason), 1, 0};
-}
-
-constexpr const char* kTrainForGguf = "train with [qat] target = \"gguf:q4_0\" or \"gguf:q8_0\"";
-
-bool inside(const CodeFormat& format, const GgufPacking& packing, int multiply, int add) {
-  return format.code_min * multiply + add >= packing.code_min &&
-         format.code_max * multiply + add <= packing.code_max;
-}
-
-Fit fit_integer_grid(const CodeFormat& format, const GgufPacking& packing) {
-  if (format.scale_type != ScaleType::f16 && format.scale_type != ScaleType::bf16)
-    return impossible(fmt::format("scales are {}, {} stores f16; {}", to_string(format.scale_type),
-                                  packing.name, kTrainForGguf));
-  if (format.unit != 1.0f || format.group < 0)
-    return impossible(
-        fmt::format("{} has no such grid: {}; {}", packing.name, to_string(format), kTrainForGguf));
-  if (format.group % packing.block != 0)
-    return impossible(fmt::format("{} columns share a scale, {} needs a multiple of {}",
-                                  format.group, packing.name, packing.block));
-  Fit fit;
-  if (format.scale_type == ScaleType::bf16)
-    fit.reason = "if every scale is exact in fp16 (checked)";
-  if (format.offset != 0.0f && !format.pattern.empty())
-    return impossible(
-        fmt::format("the grid {} has no zero for the weights behind the {} mask; {}, or export as "
-                    "gguf:f32 or safetensors",
-                    format.grid, format.pattern, kTrainForGguf));
-  if (format.offset == 0.5f) {
-    fit = {Verdict::exact_after, "stored as 2 code + 1 with half the scale", 2, 1};
-  } else if (format.offset != 0.0f) {
-    return impossible(fmt::format("the grid is shifted by {}", format.offset));
+// The scale of stored integers, or an error: what the file cannot hold must not be rounded
+// silently.
+float stored_scale(const Codes& codes, float scale, int multiply, const GgufPacking& packing,
+                   const std::string& name) {
+  if (packing.scale != ScaleType::f16) {
+    if (!representable(scale, packing.scale))
+      fail(ExitCode::invalid_file, "tensor \"{}\": the scale {} is not exact in {}", name, scale,
+           to_string(packing.scale));
+    return scale;
   }
-  if (!inside(format, packing, fit.multiply, fit.add))
-    return impossible(fmt::format("codes lie in [{}, {}], {} holds [{}, {}]",
-                                  format.code_min * fit.multiply + fit.add,
-                                  format.code_max * fit.multiply + fit.add, packing.name,
-                                  packing.code_min, packing.code_max));
-  return fit;
-}
-
-// The scale of a stored block, or an error: what the file cannot hold must not be rounded silently.
-float stored_scale(float scale, int multiply, const std::string& name) {
-  const float wanted = scale / static_cast<float>(multiply);
-  if (fp16_to_float(fp16_from_float(wanted)) != wanted)
-    fail(ExitCode::invalid_file, "tensor \"{}\": the scale {} is not exact in fp16; {}", name,
-         wanted, kTrainForGguf);
+  const float wanted =
+      scale * (codes.format.unit * codes.tensor_scale) / static_cast<float>(multiply);
+  const float minimum = packing.type == GgufType::q4_1 ? wanted * (codes.format.offset - 8.0f) : 0;
+  if (!representable(wanted, ScaleType::f16) || !representable(minimum, ScaleType::f16))
+    fail(ExitCode::invalid_file,
+         "tensor \"{}\": the scale {} is not exact in the fp16 of {}; train with its target, or "
+         "export with --requantize",
+         name, wanted, packing.name);
   return wanted;
 }
 
 }  // namespace
-
-const char* verdict_name(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::exact:
-      return "exact";
-    case Verdict::exact_after:
-      return "exact-after";
-    case Verdict::impossible:
-      return "impossible";
-  }
-  return "";
-}
 
 std::span<const GgufPacking> gguf_packings() {
   return kPackings;
@@ -105,47 +173,28 @@ const GgufPacking& gguf_packing(GgufType type) {
   TERSE_CHECK(false, "type {}", static_cast<uint32_t>(type));
 }
 
-Fit gguf_fit(const CodeFormat& format, const GgufPacking& packing) {
-  if (format.hadamard != 0)
-    return impossible(
-        "no GGUF reader rotates activations; train with [qat] hadamard = 0 (the default of gguf "
-        "targets)");
-  if (packing.pack != nullptr) return fit_integer_grid(format, packing);
-  if (packing.type == GgufType::f32)
-    return {Verdict::exact_after, "decoded: larger, the same values", 1, 0};
-  return impossible(fmt::format("code times scale needs more digits than {} has", packing.name));
-}
-
-Fit gguf_fit(DType dtype, const GgufPacking& packing) {
-  if (packing.pack != nullptr)
-    return impossible("the weights have no codes; quantizing them now would change the model");
-  const bool same = (dtype == DType::f32 && packing.type == GgufType::f32) ||
-                    (dtype == DType::f16 && packing.type == GgufType::f16) ||
-                    (dtype == DType::bf16 && packing.type == GgufType::bf16);
-  if (same) return {};
-  if (packing.type == GgufType::f32) return {Verdict::exact_after, "widened to fp32", 1, 0};
-  return impossible(
-      fmt::format("{} values would be rounded to {}", dtype_name(dtype), packing.name));
-}
-
 void gguf_pack_codes(const Codes& codes, const GgufPacking& packing, const std::string& name,
                      const std::function<int64_t(int64_t)>& row_of, const ByteSink& sink) {
   const Fit fit = gguf_fit(codes.format, packing);
   TERSE_CHECK(fit.verdict != Verdict::impossible && codes.columns % packing.block == 0, "{}", name);
   const int64_t blocks = codes.columns / packing.block;
-  const int64_t group = codes.format.group == 0 ? codes.columns : codes.format.group;
+  const int64_t scales_of_block = packing.block / packing.group;
+  const bool same = fit.multiply == 1 && fit.add == 0;
   std::vector<std::byte> row(static_cast<size_t>(blocks * packing.bytes));
-  std::vector<int8_t> stored(static_cast<size_t>(codes.columns));
+  std::vector<int8_t> integers(static_cast<size_t>(codes.columns));
+  std::vector<float> scales(static_cast<size_t>(blocks * scales_of_block));
   for (int64_t r = 0; r < codes.rows; ++r) {
     const int64_t from = row_of ? row_of(r) : r;
     const int8_t* source = codes.codes.data() + from * codes.columns;
-    const float* scales = codes.scales.data() + from * codes.groups();
-    for (size_t c = 0; c < stored.size(); ++c)
-      stored[c] = static_cast<int8_t>(source[c] * fit.multiply + fit.add);
+    for (size_t c = 0; c < integers.size() && !same; ++c)
+      integers[c] = static_cast<int8_t>(source[c] * fit.multiply + fit.add);
+    for (size_t g = 0; g < scales.size(); ++g)
+      scales[g] = stored_scale(codes, codes.scale_at(from, static_cast<int64_t>(g) * packing.group),
+                               fit.multiply, packing, name);
+    const int8_t* stored = same ? source : integers.data();
     for (int64_t b = 0; b < blocks; ++b)
-      packing.pack(stored.data() + b * packing.block,
-                   stored_scale(scales[b * packing.block / group], fit.multiply, name),
-                   row.data() + b * packing.bytes);
+      packing.pack(stored + b * packing.block, scales.data() + b * scales_of_block,
+                   codes.format.offset, row.data() + b * packing.bytes);
     sink(row);
   }
 }

@@ -9,10 +9,11 @@
 
 namespace terse {
 
-// A GGUF file (Q4_0 and Q8_0 become Codes again: the same codes and scales; rows of q and k back in
-// Hugging Face's order), or a Hugging Face folder (config.json and model.safetensors) of dense
-// weights. Checksums are verified where the file has them. Error(invalid_file) for anything that is
-// no Llama that terse can run. The artifact maps the file: memory for one tensor at a time.
+// A GGUF file (what was stored as codes becomes Codes again: the same codes and scales; rows of q
+// and k back in Hugging Face's order), or a Hugging Face folder (config.json and model.safetensors)
+// of dense weights. Checksums are verified where the file has them. Error(invalid_file) for
+// anything that is no Llama that terse can run. The artifact maps the file: memory for one tensor
+// at a time.
 Artifact read_artifact(const std::string& path);
 
 struct VerifyResult {
@@ -23,7 +24,8 @@ struct VerifyResult {
 std::string to_json(const VerifyResult& result);  // {"tensors", "equal", "different": [...]}
 
 // Decodes every tensor of the file at `path` (GGUF, a safetensors file or a folder with
-// model.safetensors) and compares with the artifact's effective values, bit for bit. A file that
+// model.safetensors) and compares with the artifact's effective values, bit for bit but that the
+// sign of a zero does not count. A file that
 // cannot be read at all, or with tensors that the model lacks, is an Error(invalid_file).
 VerifyResult verify_file(const std::string& path, const Artifact& artifact);
 

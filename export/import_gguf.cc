@@ -107,8 +107,33 @@ bool is_rotary(const GgufTensor& tensor) {
   return tensor.name.ends_with("attn_q.weight") || tensor.name.ends_with("attn_k.weight");
 }
 
-Codes read_codes(const GgufTensor& tensor, int64_t head_size) {
-  Codes codes = *gguf_codes(tensor);
+// NVFP4 has a scale of the whole tensor, which stands beside it: X.scale of X.weight.
+const GgufTensor* companion(const GgufFile& file, const std::string& name, const char* from,
+                            const char* to) {
+  if (!name.ends_with(from)) return nullptr;
+  return file.find(name.substr(0, name.size() - std::string_view(from).size()) + to);
+}
+
+constexpr uint32_t kNvfp4 = 40;
+
+bool is_tensor_scale(const GgufFile& file, const GgufTensor& tensor) {
+  const GgufTensor* weight = companion(file, tensor.name, ".scale", ".weight");
+  return weight != nullptr && weight->type == kNvfp4;
+}
+
+float tensor_scale(const GgufFile& file, const GgufTensor& tensor) {
+  if (tensor.type != kNvfp4) return 1.0f;
+  const GgufTensor* scale = companion(file, tensor.name, ".weight", ".scale");
+  if (scale == nullptr) return 1.0f;
+  if (scale->type != 0 || scale->numel() != 1)
+    fail(ExitCode::invalid_file, "{}: tensor \"{}\" is not one F32", file.path(), scale->name);
+  float value = 0;
+  gguf_decode(*scale, &value);
+  return value;
+}
+
+Codes read_codes(const GgufFile& file, const GgufTensor& tensor, int64_t head_size) {
+  Codes codes = *gguf_codes(tensor, tensor_scale(file, tensor));
   if (is_rotary(tensor)) {
     restore_rows(reinterpret_cast<std::byte*>(codes.codes.data()), codes.rows, codes.columns,
                  head_size);
@@ -118,7 +143,13 @@ Codes read_codes(const GgufTensor& tensor, int64_t head_size) {
   return codes;
 }
 
-void send_dense(const GgufTensor& tensor, int64_t head_size, const ByteSink& sink) {
+// As it stands there, or what has neither codes nor a dense type: decoded.
+void send_dense(const GgufFile& file, const GgufTensor& tensor, int64_t head_size,
+                const ByteSink& sink) {
+  if (gguf_block_info(tensor.type)->block > 1) {
+    const std::vector<float> values = gguf_values(file, tensor, head_size);
+    return sink(std::as_bytes(std::span(values)));
+  }
   if (!is_rotary(tensor)) return sink(tensor.data);
   std::vector<std::byte> copy(tensor.data.begin(), tensor.data.end());
   restore_rows(copy.data(), tensor.shape[0], static_cast<int64_t>(copy.size()) / tensor.shape[0],
@@ -140,14 +171,14 @@ ArtifactWeight import_tensor(const std::shared_ptr<const GgufFile>& file, const 
   if (is_rotary(tensor) && tensor.shape[0] % head_size != 0)
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" has {} rows, no multiple of the head size {}",
          file->path(), tensor.name, tensor.shape[0], head_size);
-  if (info.split != nullptr) {
-    weight.format = gguf_codes(tensor)->format;
-    weight.codes = [file, &tensor, head_size] { return read_codes(tensor, head_size); };
+  if (const auto codes = gguf_codes(tensor, tensor_scale(*file, tensor))) {
+    weight.format = codes->format;
+    weight.codes = [file, &tensor, head_size] { return read_codes(*file, tensor, head_size); };
     return weight;
   }
-  weight.dtype = info.type == 0 ? DType::f32 : info.type == 1 ? DType::f16 : DType::bf16;
+  weight.dtype = info.type == 1 ? DType::f16 : info.type == 30 ? DType::bf16 : DType::f32;
   weight.bytes = [file, &tensor, head_size](const ByteSink& sink) {
-    send_dense(tensor, head_size, sink);
+    send_dense(*file, tensor, head_size, sink);
   };
   return weight;
 }
@@ -167,13 +198,31 @@ std::string gguf_original_name(const std::string& stored) {
   return "";
 }
 
-std::vector<float> gguf_values(const GgufTensor& tensor, int64_t head_size) {
+std::vector<float> gguf_values(const GgufFile& file, const GgufTensor& tensor, int64_t head_size) {
   std::vector<float> values(static_cast<size_t>(tensor.numel()));
   gguf_decode(tensor, values.data());
+  if (const float scale = tensor_scale(file, tensor); scale != 1.0f)
+    for (float& value : values) value *= scale;
   if (is_rotary(tensor) && tensor.shape.size() == 2 && tensor.shape[0] % head_size == 0)
     restore_rows(reinterpret_cast<std::byte*>(values.data()), tensor.shape[0],
                  tensor.shape[1] * static_cast<int64_t>(sizeof(float)), head_size);
   return values;
+}
+
+std::vector<const GgufTensor*> gguf_weights(const GgufFile& file) {
+  std::vector<const GgufTensor*> weights;
+  for (const GgufTensor& tensor : file.tensors())
+    if (!is_tensor_scale(file, tensor)) weights.push_back(&tensor);
+  return weights;
+}
+
+Metadata gguf_metadata(const GgufFile& file) {
+  Metadata metadata;
+  for (const auto& [key, value] : file.metadata()) {
+    const auto* text = std::get_if<std::string>(&value);
+    if (key.starts_with("terse.") && text != nullptr) metadata[key.substr(6)] = *text;
+  }
+  return metadata;
 }
 
 Artifact import_gguf(const std::shared_ptr<const GgufFile>& file) {
@@ -181,16 +230,13 @@ Artifact import_gguf(const std::shared_ptr<const GgufFile>& file) {
   artifact.shape = read_shape(*file);
   artifact.tokenizer = read_tokenizer(*file);
   artifact.act_bits = file->integer("terse.act_bits", 16);
-  for (const auto& [key, value] : file->metadata()) {
-    const auto* text = std::get_if<std::string>(&value);
-    if (key.starts_with("terse.") && text != nullptr) artifact.metadata[key.substr(6)] = *text;
-  }
+  artifact.metadata = gguf_metadata(*file);
   const int64_t head_size = artifact.shape.width / artifact.shape.heads;
   if (head_size < 2 || head_size % 2 != 0)
     fail(ExitCode::invalid_file, "{}: {} heads do not fit a width of {}", file->path(),
          artifact.shape.heads, artifact.shape.width);
-  for (const GgufTensor& tensor : file->tensors())
-    artifact.weights.push_back(import_tensor(file, tensor, head_size));
+  for (const GgufTensor* tensor : gguf_weights(*file))
+    artifact.weights.push_back(import_tensor(file, *tensor, head_size));
   artifact.keep = file;
   try {
     artifact.validate();

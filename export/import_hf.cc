@@ -93,6 +93,14 @@ ArtifactWeight import_tensor(const SafetensorsFile& file, const std::string& nam
 
 }  // namespace
 
+Metadata run_metadata(const SafetensorsFile& file) {
+  Metadata metadata;
+  for (const auto& [key, value] : file.metadata())
+    if (key.starts_with("terse.") && key != "terse.checksums" && key != "terse.act_bits")
+      metadata[key.substr(6)] = value;
+  return metadata;
+}
+
 Artifact import_hf(const std::string& folder) {
   const Config config(folder + "/config.json");
   const auto file = std::make_shared<SafetensorsFile>(folder + "/model.safetensors");
@@ -106,9 +114,7 @@ Artifact import_hf(const std::string& folder) {
     artifact.tokenizer.model = read_text(folder + "/tokenizer.model");
   for (const std::string& name : file->names())
     artifact.weights.push_back(import_tensor(*file, name));
-  for (const auto& [key, value] : file->metadata())
-    if (key.starts_with("terse.") && key != "terse.checksums" && key != "terse.act_bits")
-      artifact.metadata[key.substr(6)] = value;
+  artifact.metadata = run_metadata(*file);
   if (const auto bits = file->metadata().find("terse.act_bits"); bits != file->metadata().end())
     artifact.act_bits = whole_number(folder, bits->first, bits->second);
   artifact.keep = file;

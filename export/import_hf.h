@@ -6,6 +6,8 @@
 
 namespace terse {
 
+// The texts that terse's writer put into the tensors' file: Artifact::metadata.
+Metadata run_metadata(const SafetensorsFile& file);
 // `folder` holds config.json and model.safetensors.
 Artifact import_hf(const std::string& folder);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "base/error.h"
@@ -64,10 +65,14 @@ ByteSource dense_source(const ArtifactWeight& weight, const GgufPacking& packing
   };
 }
 
+// `tensor_scale`, if not null, is told what the codes say of it.
 ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing,
-                        std::function<int64_t(int64_t)> row_of) {
-  return [&weight, &packing, row_of = std::move(row_of)](const ByteSink& sink) {
+                        std::function<int64_t(int64_t)> row_of,
+                        std::shared_ptr<float> tensor_scale) {
+  return [&weight, &packing, row_of = std::move(row_of),
+          tensor_scale = std::move(tensor_scale)](const ByteSink& sink) {
     const Codes codes = weight.codes();
+    if (tensor_scale != nullptr) *tensor_scale = codes.tensor_scale;
     if (packing.pack != nullptr) return gguf_pack_codes(codes, packing, weight.name, row_of, sink);
     std::vector<float> values(codes.codes.size());
     codes.decode(values.data());
@@ -76,12 +81,27 @@ ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing
   };
 }
 
-GgufItem make_item(const ArtifactWeight& weight, const LlamaShape& shape, const std::string& type) {
+// What the source of the codes, which stands before it in the file, has left.
+GgufItem scale_item(const ArtifactWeight& weight, std::string name,
+                    std::shared_ptr<float> tensor_scale) {
+  name.replace(name.rfind(".weight"), std::string::npos, ".scale");
+  return {std::move(name), {1}, GgufType::f32, [&weight, tensor_scale](const ByteSink& sink) {
+            if (*tensor_scale == 0.0f) *tensor_scale = weight.codes().tensor_scale;
+            sink(bytes_of(tensor_scale.get(), 1));
+          }};
+}
+
+void add_items(std::vector<GgufItem>& items, const ArtifactWeight& weight, const LlamaShape& shape,
+               const std::string& type) {
   const GgufPacking& packing = choose_packing(weight, type);
   const auto row_of = row_order(weight.name, shape);
-  return {gguf_name(weight.name), weight.shape, packing.type,
-          weight.compressed() ? codes_source(weight, packing, row_of)
-                              : dense_source(weight, packing, row_of)};
+  const auto tensor_scale =
+      has_scale_tensor(packing) ? std::make_shared<float>(0.0f) : std::shared_ptr<float>();
+  const std::string name = gguf_name(weight.name);
+  items.push_back({name, weight.shape, packing.type,
+                   weight.compressed() ? codes_source(weight, packing, row_of, tensor_scale)
+                                       : dense_source(weight, packing, row_of)});
+  if (tensor_scale != nullptr) items.push_back(scale_item(weight, name, tensor_scale));
 }
 
 uint32_t file_type(const Artifact& artifact, const std::string& type) {
@@ -219,7 +239,7 @@ void write_gguf(FileSystem& fs, const Artifact& artifact, const std::string& typ
   check_gguf(artifact, type);
   std::vector<GgufItem> items;
   for (const ArtifactWeight& weight : artifact.weights)
-    items.push_back(make_item(weight, artifact.shape, type));
+    add_items(items, weight, artifact.shape, type);
   write_gguf_file(fs, path, make_metadata(artifact, type), items);
 }
 

@@ -1,3 +1,4 @@
+#include <bit>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -8,9 +9,15 @@
 namespace terse {
 namespace {
 
-bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
-  return a.size() == b.size() &&
-         (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+// Bit for bit, but that +0 equals -0: a scale stored negated gives zero the other sign.
+bool same_values(const std::vector<float>& a, const std::vector<float>& b) {
+  if (a.size() != b.size()) return false;
+  if (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0) return true;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const auto left = std::bit_cast<uint32_t>(a[i]), right = std::bit_cast<uint32_t>(b[i]);
+    if (left != right && ((left | right) << 1) != 0) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -22,7 +29,7 @@ VerifyResult verify_file(const std::string& path, const Artifact& artifact) {
     ++result.tensors;
     const auto found = stored.find(weight.name);
     const bool equal = found != stored.end() && found->second.shape == weight.shape &&
-                       same_bits(found->second.values(), effective_values(weight));
+                       same_values(found->second.values(), effective_values(weight));
     if (equal) ++result.equal;
     if (!equal) result.different.push_back(weight.name);
     if (found != stored.end()) stored.erase(found);

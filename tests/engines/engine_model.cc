@@ -4,10 +4,11 @@
 //                                      `terse prepare` does
 //   engine_model --ids MODEL TEXTS     JSON: terse's ids of each NUL-terminated text
 //
-// TYPE: q4_0, q8_0, half_int3, f32, f16 or bf16; with _tied behind it the output matrix is the
-// embedding.
+// TYPE: one of sample_kinds() (q4_0, ...), f32, f16 or bf16; with _tied behind it the output matrix
+// is the embedding.
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -37,11 +38,12 @@ void write(const std::string& text, std::string type, const std::string& folder)
   const bool tied = type.ends_with("_tied");
   if (tied) type.resize(type.size() - 5);
   SampleOptions options;
+  const int64_t block = sample_block(type);
   options.shape = {.layers = 2,
-                   .width = 128,
+                   .width = std::max<int64_t>(128, block),
                    .heads = 4,
                    .kv_heads = 2,
-                   .hidden = 192,
+                   .hidden = 192 % block == 0 ? 192 : 256,
                    .context = 128,
                    .vocab = kVocab,
                    .tie = tied,
@@ -54,7 +56,11 @@ void write(const std::string& text, std::string type, const std::string& folder)
   FileSystem& fs = FileSystem::real();
   artifact.tokenizer = train(text);
   write_atomically(fs, folder + "/tokenizer.model", artifact.tokenizer.model);
-  export_artifact(fs, artifact, resolve_format("gguf"), folder + "/model.gguf");
+  const std::vector<std::string> names = format_names();
+  const bool named = std::find(names.begin(), names.end(), "gguf:" + type) != names.end();
+  const bool coded = named && sample_block(type) > 1;
+  export_artifact(fs, artifact, resolve_format(coded ? "gguf:" + type : "gguf"),
+                  folder + "/model.gguf");
   fs.remove_all(folder + "/hf");
   export_artifact(fs, artifact, resolve_format("hf"), folder + "/hf");
 }

@@ -6,11 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include "base/half.h"
+#include "export/file_reader.h"
 #include "export/formats.h"
 #include "export/gguf.h"
 #include "export/import.h"
 #include "export/inspect.h"
 #include "export/llama_gguf.h"
+#include "export/requantize.h"
+#include "qat/quantize.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
 
@@ -53,28 +56,72 @@ void expect_same_codes(const Artifact& a, const Artifact& b) {
   }
 }
 
-class GgufModel : public ::testing::TestWithParam<const char*> {};
+// What was given, and what the writer says of the tensors.
+void expect_metadata(Metadata read, const Metadata& given) {
+  const auto layers = nlohmann::json::parse(read["layers"], nullptr, false);
+  EXPECT_TRUE(layers.contains("model.layers.0.mlp.up_proj.weight"));
+  read.erase("layers");
+  EXPECT_EQ(read, given);
+}
+
+// Wide enough for the blocks of every type.
+Artifact wide_sample(const std::string& weights, bool tie = false) {
+  SampleOptions options;
+  options.weights = weights;
+  options.shape.layers = 1;
+  options.shape.width = options.shape.hidden = 256;
+  options.shape.tie = tie;
+  return sample_artifact(options);
+}
+
+class GgufModel : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(GgufModel, ComesBackAsItWas) {
   const TestFolder folder;
-  SampleOptions options;
-  options.weights = GetParam();
-  options.shape.tie = options.weights == "q8_0";
-  const Artifact artifact = sample_artifact(options);
-  const std::string path = write(artifact, "gguf", folder);
+  const Artifact artifact = wide_sample(GetParam(), GetParam() == "q8_0");
+  const std::string path = write(artifact, "gguf:" + GetParam(), folder);
   const Artifact read = read_artifact(path);
   EXPECT_EQ(read.shape, artifact.shape);
   EXPECT_EQ(read.tokenizer.pieces, artifact.tokenizer.pieces);
   EXPECT_EQ(read.tokenizer.bos, 1);
   EXPECT_EQ(read.tokenizer.pad, -1);
-  EXPECT_EQ(read.metadata, artifact.metadata);
+  expect_metadata(read.metadata, artifact.metadata);
   expect_same_codes(artifact, read);
   const VerifyResult result = verify_file(path, artifact);
   EXPECT_THAT(result.different, IsEmpty());
   EXPECT_EQ(result.equal, static_cast<int64_t>(artifact.weights.size()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GgufModel, ::testing::Values("q4_0", "q8_0", "bf16", "f16", "f32"));
+std::vector<std::string> gguf_kinds() {
+  std::vector<std::string> kinds;
+  for (const GgufPacking& packing : coded_packings()) kinds.push_back(packing.name);
+  return kinds;
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, GgufModel, ::testing::ValuesIn(gguf_kinds()));
+
+TEST(LlamaGguf, DenseTypesComeBack) {
+  for (const char* type : {"bf16", "f16", "f32"}) {
+    const TestFolder folder;
+    const Artifact artifact = wide_sample(type);
+    const std::string path = write(artifact, "gguf", folder);
+    expect_same_codes(artifact, read_artifact(path));
+    EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+  }
+}
+
+// The scale of a whole tensor stands beside the blocks, and no other reader of ours sees it.
+TEST(LlamaGguf, Nvfp4HasItsSecondScale) {
+  const TestFolder folder;
+  const GgufFile file(write(wide_sample("nvfp4"), "gguf", folder));
+  const GgufTensor* scale = file.find("blk.0.ffn_up.scale");
+  ASSERT_NE(scale, nullptr);
+  EXPECT_EQ(scale->shape, std::vector<int64_t>{1});
+  float value = 0;
+  gguf_decode(*scale, &value);
+  EXPECT_EQ(value, 0x1p-9f);
+  EXPECT_EQ(file.integer("general.file_type"), 39);
+}
 
 // llama.cpp's converter: w.reshape(heads, 2, d / 2, in).swapaxes(1, 2).reshape(out, in).
 TEST(LlamaGguf, RowsOfQueryAndKeyMoveAsInLlamaCppsConverter) {
@@ -130,16 +177,23 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
     ADD_FAILURE() << representation << " " << format;
     return ExportRow{};
   };
-  EXPECT_EQ(find("gguf:q4_0 target", "gguf:q4_0").verdict, Verdict::exact);
-  EXPECT_EQ(find("gguf:q8_0 target", "gguf:q8_0").verdict, Verdict::exact);
-  EXPECT_EQ(find("gguf:q4_0 target", "gguf:f16").verdict, Verdict::impossible);
-  EXPECT_EQ(find("gguf:q8_0 target", "gguf:q4_0").verdict, Verdict::impossible);
-  EXPECT_EQ(find("gguf:q4_0 target, 2:4 mask", "gguf:q4_0").verdict, Verdict::exact);
+  EXPECT_EQ(find("target gguf:q4_0", "gguf:q4_0").verdict, Verdict::exact);
+  EXPECT_EQ(find("target gguf:q8_0", "gguf:q8_0").verdict, Verdict::exact);
+  EXPECT_EQ(find("target gguf:q4_0", "gguf:f16").verdict, Verdict::impossible);
+  EXPECT_EQ(find("target gguf:q8_0", "gguf:q4_0").verdict, Verdict::impossible);
+  EXPECT_EQ(find("target gguf:q4_0, 2:4 mask", "gguf:q4_0").verdict, Verdict::exact);
   const ExportRow half_masked = find("half_int 4 bits, 128 columns, fp16, 2:4 mask", "gguf:q8_0");
   EXPECT_EQ(half_masked.verdict, Verdict::impossible);
   EXPECT_THAT(half_masked.reason, ::testing::AllOf(HasSubstr("no zero"), HasSubstr("gguf:q4_0")));
   EXPECT_NE(find("half_int 4 bits, 128 columns, fp16, 2:4 mask", "safetensors").verdict,
             Verdict::impossible);
+  const auto& wide = "half_int 4 bits, 128 columns a scale, fp16";
+  EXPECT_EQ(find(wide, "gguf:q5_0").verdict, Verdict::exact_after);
+  EXPECT_THAT(find(wide, "gguf:q4_0").reason, HasSubstr("nearest: gguf:q5_0"));
+  EXPECT_EQ(find("half_int 1 bit, 128 columns a scale, fp16", "gguf:q1_0").verdict,
+            Verdict::exact_after);
+  EXPECT_EQ(find("int_signed 2 bits, 64 columns a scale, fp16", "gguf:q2_0").verdict,
+            Verdict::exact_after);
   EXPECT_EQ(find("dense bf16", "gguf:bf16").verdict, Verdict::exact);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
   EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);
@@ -149,18 +203,27 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
     EXPECT_TRUE(row.verdict == Verdict::exact || !row.reason.empty()) << row.representation;
   }
   EXPECT_EQ(nlohmann::json::parse(export_list_json()).size(), rows.size());
-  EXPECT_EQ(find("gguf:q4_0 target", "gguf:q4_0").engine, "llama.cpp");
+  EXPECT_EQ(find("target gguf:q4_0", "gguf:q4_0").engine, "llama.cpp");
   EXPECT_THAT(export_list_text(), HasSubstr("gguf:q4_0"));
 }
 
 // Whatever is said to be possible is tried, and equal bit for bit; whatever is not is refused.
 TEST(Formats, WhatIsNotRefusedIsExact) {
-  for (const char* weights : {"q4_0", "q8_0", "half_int3", "bf16", "f32"})
+  std::vector<std::string> kinds = sample_kinds();
+  kinds.insert(kinds.end(), {"bf16", "f32"});
+  for (const std::string& weights : kinds)
     for (const std::string& name : format_names()) {
       const TestFolder folder;
       SampleOptions options;
       options.weights = weights;
-      options.shape.layers = 1;
+      options.shape = {.layers = 1,
+                       .width = std::max<int64_t>(64, sample_block(weights)),
+                       .heads = 2,
+                       .kv_heads = 1,
+                       .hidden = std::max<int64_t>(64, sample_block(weights)),
+                       .context = 8,
+                       .vocab = 4};
+      options.tokenizer = false;
       if (options.weights == "f32") options.dense = DType::f32;
       const Artifact artifact = sample_artifact(options);
       const ExportFormat format = resolve_format(name);
@@ -195,8 +258,8 @@ TEST(Formats, RefusalsSayWhyAndWhatToDo) {
   for (const char* format : {"gguf", "gguf:q4_0", "hf"})
     EXPECT_THAT(usage_error([&] { check_export(resolve_format(format), rotated); }),
                 HasSubstr("hadamard = 0"));
-  EXPECT_THAT(usage_error([] { resolve_format("gguf:q4_1"); }), HasSubstr("\"gguf:q4_0\""));
-  EXPECT_THAT(usage_error([] { resolve_format("onnx"); }), HasSubstr("safetensors"));
+  EXPECT_THAT(usage_error([] { resolve_format("gguf:q4_2"); }), HasSubstr("\"gguf:q4_0\""));
+  EXPECT_THAT(usage_error([] { resolve_format("q4_0"); }), HasSubstr("safetensors"));
 }
 
 TEST(Formats, ColumnsMustFitBlocks) {
@@ -213,6 +276,51 @@ TEST(Formats, ColumnsMustFitBlocks) {
   EXPECT_THAT(usage_error([&] { check_export(resolve_format("gguf:q4_0"), artifact); }),
               HasSubstr("model.layers.0.mlp.down_proj.weight"));
   EXPECT_NO_THROW(check_export(resolve_format("gguf"), artifact));  // as F32
+}
+
+// What does not fit is encoded as the target's training would encode it; what fits stays.
+TEST(Requantize, EncodesWhatDoesNotFitAndSaysSo) {
+  const TestFolder folder;
+  const Artifact trained = wide_sample("half_int3");
+  const FormatRow& row = format_row(resolve_format("gguf:q8_0"));
+  EXPECT_TRUE(requantized_as(requantized(trained, row).metadata).empty());  // fits: 2 code + 1
+  Artifact dense = wide_sample("bf16");
+  const Artifact changed = requantized(dense, row);
+  EXPECT_EQ(requantized_as(changed.metadata), "gguf:q8_0");
+  const std::string path = write(changed, "gguf:q8_0", folder);
+  EXPECT_THAT(verify_file(path, changed).different, IsEmpty());
+  EXPECT_EQ(requantized_as(reader_of(path).metadata(path)), "gguf:q8_0");
+  const ArtifactWeight& weight = changed.weight("model.layers.0.mlp.up_proj.weight");
+  const std::vector<float> values = effective_values(dense.weight(weight.name));
+  Codes expected = weight.codes();
+  quantize_rows(q8_0_grid(), {}, {.f32 = values.data(), .rows = 256, .columns = 256},
+                {.codes = expected.codes.data(), .scales = expected.scales.data()});
+  EXPECT_EQ(expected.codes, weight.codes().codes);
+  EXPECT_FALSE(changed.weight("model.embed_tokens.weight").compressed());
+  EXPECT_THAT(usage_error([&] { requantized(dense, format_row(resolve_format("gguf:q5_0"))); }),
+              HasSubstr("no grid"));
+}
+
+TEST(Requantize, RotatedCodesAreRotatedBack) {
+  const TestFolder folder;
+  auto codes = std::make_shared<Codes>(sample_codes(256, 256, "q8_0", 1));
+  codes->format.hadamard = 128;
+  Artifact rotated = wide_sample("q8_0");
+  for (ArtifactWeight& weight : rotated.weights)
+    if (weight.name == "model.layers.0.mlp.up_proj.weight")
+      weight = compressed_weight(weight.name, codes);
+  EXPECT_THROW(check_export(resolve_format("hf"), rotated), Error);
+  const Artifact dense = requantized(rotated, format_row(resolve_format("hf")));
+  const std::vector<float> plain =
+      effective_values(dense.weight("model.layers.0.mlp.up_proj.weight"));
+  std::vector<float> again(plain.size());
+  rotate_rows({.f32 = plain.data(), .rows = 256, .columns = 256}, nullptr, 128, again.data(),
+              nullptr);
+  std::vector<float> stored(plain.size());
+  codes->decode(stored.data());
+  for (size_t i = 0; i < stored.size(); ++i)  // H H = 1 up to the rounding of 2 x 7 additions
+    ASSERT_NEAR(again[i], stored[i], 1e-5f);
+  EXPECT_NO_THROW(check_export(resolve_format("hf"), dense));
 }
 
 TEST(Verify, NamesWhatDiffers) {
@@ -280,7 +388,7 @@ TEST(HuggingFace, FolderComesBack) {
   EXPECT_EQ(tokenizer["bos_token"], "<s>");
   const Artifact read = read_artifact(path);
   EXPECT_EQ(read.shape, artifact.shape);
-  EXPECT_EQ(read.metadata, artifact.metadata);
+  expect_metadata(read.metadata, artifact.metadata);
   for (const ArtifactWeight& weight : artifact.weights)
     EXPECT_EQ(effective_values(read.weight(weight.name)), effective_values(weight));
   EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());

@@ -1,5 +1,7 @@
 #include "tests/export/sample_artifact.h"
 
+#include <algorithm>
+#include <array>
 #include <map>
 #include <random>
 
@@ -54,30 +56,70 @@ DType dtype_of(const std::string& name) {
   return dtype;
 }
 
+const std::map<std::string, CodeFormat>& formats() {
+  using S = ScaleType;
+  static const std::map<std::string, CodeFormat> all = {
+      {"q4_0", {"int_signed", 4, -8, 7, 0.0f, 32, S::f16, 0}},
+      {"q4_1", {"half_int", 4, -8, 7, 0.5f, 32, S::f16_7bit, 0}},
+      {"q5_0", {"int_signed", 5, -16, 15, 0.0f, 32, S::f16, 0}},
+      {"q8_0", {"int_signed", 8, -127, 127, 0.0f, 32, S::f16, 0}},
+      {"q1_0", {"half_int", 1, -1, 0, 0.5f, 128, S::f16, 0}},
+      {"q2_0", {"ternary", 2, -1, 1, 0.0f, 64, S::f16, 0}},
+      {"tq1_0", {"ternary", 2, -1, 1, 0.0f, 256, S::f16, 0}},
+      {"tq2_0", {"ternary", 2, -1, 1, 0.0f, 256, S::f16, 0}},
+      {"mxfp4", {"fp4", 4, -12, 12, 0.0f, 32, S::e8m0, 0, "", 0.5f}},
+      {"nvfp4", {"fp4", 4, -12, 12, 0.0f, 16, S::e4m3, 0, "", 0.5f}},
+      {"int2", {"int_signed", 2, -2, 1, 0.0f, 64, S::f16, 0}},
+      {"half_int3", {"half_int", 3, -4, 3, 0.5f, 32, S::f16, 0}},
+  };
+  return all;
+}
+
+int8_t sample_code(const CodeFormat& f, std::mt19937_64& random) {
+  constexpr std::array<int8_t, 8> kSizes = {0, 1, 2, 3, 4, 6, 8, 12};
+  const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
+  if (f.grid != "fp4") return static_cast<int8_t>(f.code_min + below(f.code_max - f.code_min + 1));
+  const int size = kSizes[static_cast<size_t>(below(8))];
+  return static_cast<int8_t>(below(2) == 0 ? size : -size);
+}
+
 }  // namespace
+
+std::vector<std::string> sample_kinds() {
+  std::vector<std::string> kinds;
+  for (const auto& [kind, format] : formats()) kinds.push_back(kind);
+  return kinds;
+}
+
+std::vector<GgufPacking> coded_packings() {
+  std::vector<GgufPacking> coded;
+  for (const GgufPacking& packing : gguf_packings())
+    if (packing.pack != nullptr) coded.push_back(packing);
+  return coded;
+}
+
+int64_t sample_block(const std::string& kind) {
+  const auto found = formats().find(kind);
+  if (found == formats().end()) return 1;
+  return std::max<int64_t>(found->second.group, kind == "nvfp4" ? 64 : 32);
+}
 
 Codes sample_codes(int64_t rows, int64_t columns, const std::string& kind, uint64_t seed) {
   Codes codes;
   codes.rows = rows;
   codes.columns = columns;
-  CodeFormat& f = codes.format;
-  f.grid = kind == "half_int3" ? "half_int" : "int_signed";
-  f.bits = kind == "q4_0" ? 4 : kind == "q8_0" ? 8 : 3;
-  f.code_min = kind == "q8_0" ? -127 : -(1 << (f.bits - 1));
-  f.code_max = (1 << (f.bits - 1)) - 1;
-  f.offset = kind == "half_int3" ? 0.5f : 0.0f;
-  f.group = 32;
-  f.scale_type = ScaleType::f16;
+  codes.format = formats().at(kind);
+  const CodeFormat& f = codes.format;
   std::mt19937_64 random(seed);
-  std::uniform_int_distribution<int> code(f.code_min, f.code_max);
+  for (int64_t i = 0; i < rows * columns; ++i) codes.codes.push_back(sample_code(f, random));
+  const float unit = 0.2f / (static_cast<float>(f.code_max) + 0.5f);
+  if (f.scale_type == ScaleType::e4m3) codes.tensor_scale = 0x1p-9f;
   std::uniform_real_distribution<float> scale(0.5f, 1.5f);
-  for (int64_t i = 0; i < rows * columns; ++i)
-    codes.codes.push_back(static_cast<int8_t>(code(random)));
-  const float unit = 0.2f / static_cast<float>(f.code_max);
-  for (int64_t i = 0; i < rows * codes.groups(); ++i) {
+  for (int64_t i = 0; i < codes.scale_count(); ++i) {
     // Q4_0 scales are negative half of the time, as ggml's own.
     const float sign = kind == "q4_0" && random() % 2 == 0 ? -1.0f : 1.0f;
-    codes.scales.push_back(fp16_to_float(fp16_from_float(sign * unit * scale(random))));
+    codes.scales.push_back(sign *
+                           round_scale(unit * scale(random) / codes.tensor_scale, f.scale_type));
   }
   return codes;
 }
@@ -94,8 +136,7 @@ Artifact sample_artifact(const SampleOptions& options) {
     const DType dtype = w.shape.size() == 1 ? DType::f32
                         : in_layer          ? dtype_of(options.weights)
                                             : options.dense;
-    const bool coded = in_layer && (options.weights == "q4_0" || options.weights == "q8_0" ||
-                                    options.weights == "half_int3");
+    const bool coded = in_layer && formats().contains(options.weights);
     if (coded) {
       artifact.weights.push_back(
           compressed_weight(w.name, std::make_shared<Codes>(sample_codes(

@@ -2,8 +2,10 @@
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "export/artifact.h"
+#include "export/gguf_pack.h"
 
 namespace terse {
 
@@ -18,14 +20,21 @@ struct SampleOptions {
                       .tie = false,
                       .rope_theta = 10000.0,
                       .norm_eps = 1e-5};
-  // Layers' matrices: "q4_0", "q8_0", "half_int3" (codes on half integers, 3 bits) or a dense type.
+  // Layers' matrices: one of sample_kinds() or a dense type ("f32", "f16", "bf16").
   std::string weights = "q4_0";
   DType dense = DType::bf16;  // embedding and lm_head
   uint64_t seed = 1;
   bool tokenizer = true;  // 259 fixed pieces (unk, bos, eos, bytes), then made-up words
 };
 
-// On the grid of `kind` ("q4_0", "q8_0", "half_int3"), with random codes and fp16 scales.
+// Grids that training can produce, by name: those of GGUF types ("q4_0", ...) and "half_int3".
+std::vector<std::string> sample_kinds();
+// GGUF's types of codes.
+std::vector<GgufPacking> coded_packings();
+// The least number of columns that `kind`'s groups and GGUF's blocks of it allow; 1 for dense
+// types.
+int64_t sample_block(const std::string& kind);
+// On the grid of `kind`, with random codes and scales; NVFP4's also with a scale of the tensor.
 Codes sample_codes(int64_t rows, int64_t columns, const std::string& kind, uint64_t seed);
 Artifact sample_artifact(const SampleOptions& options = {});
 

@@ -1,9 +1,13 @@
 // Writes the seeds: small valid files by our own writers. fuzz_seeds FOLDER
+#include <algorithm>
 #include <cstdio>
 #include <string>
+#include <vector>
 
 #include "base/error.h"
 #include "export/formats.h"
+#include "export/gguf.h"
+#include "export/gguf_pack.h"
 #include "tests/export/sample_artifact.h"
 
 namespace terse {
@@ -13,14 +17,18 @@ void write_seeds(const std::string& folder) {
   FileSystem& fs = FileSystem::real();
   for (const char* kind : {"gguf", "safetensors"})
     fs.make_directories(fmt::format("{}/{}", folder, kind));
-  for (const char* weights : {"q4_0", "q8_0", "bf16", "f16", "f32"})
+  std::vector<std::string> kinds = sample_kinds();
+  kinds.insert(kinds.end(), {"bf16", "f16", "f32"});
+  for (const std::string& weights : kinds)
     for (const bool tokenizer : {false, true}) {
       SampleOptions options;
+      const int64_t block = std::max<int64_t>(sample_block(weights), 32);
+      if (block == 256) continue;  // a whole model is longer than the fuzzer's inputs
       options.shape = {.layers = 1,
-                       .width = 32,
+                       .width = block,
                        .heads = 2,
                        .kv_heads = 1,
-                       .hidden = 32,
+                       .hidden = block,
                        .context = 8,
                        .vocab = tokenizer ? 260 : 4,
                        .tie = tokenizer,
@@ -35,12 +43,30 @@ void write_seeds(const std::string& folder) {
     }
 }
 
+// One row of each type's blocks, without a model around it.
+void write_block_seeds(const std::string& folder) {
+  for (const GgufPacking& packing : gguf_packings()) {
+    if (packing.pack == nullptr) continue;
+    const Codes codes = sample_codes(1, 256, packing.name, 1);
+    write_gguf_file(
+        FileSystem::real(), fmt::format("{}/gguf/{}_row", folder, packing.name), {},
+        {{"w.weight",
+          {1, 256},
+          packing.type,
+          [&](const ByteSink& sink) { gguf_pack_codes(codes, packing, "w", nullptr, sink); }},
+         {"w.scale", {1}, GgufType::f32, [&](const ByteSink& sink) {
+            sink(bytes_of(&codes.tensor_scale, 1));
+          }}});
+  }
+}
+
 }  // namespace
 }  // namespace terse
 
 int main(int argc, char** argv) try {
   if (argc != 2) return 2;
   terse::write_seeds(argv[1]);
+  terse::write_block_seeds(argv[1]);
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "fuzz_seeds: %s\n", e.what());

@@ -1,0 +1,21 @@
+// `terse export --requantize`: what a format cannot hold exactly is encoded anew, on the format's
+// own grid. That changes the model; the file's metadata and `terse verify` say so.
+#pragma once
+#include <string>
+
+#include "export/artifact.h"
+#include "export/format_row.h"
+
+namespace terse {
+
+// The artifact with every matrix replaced that `row` cannot hold: codes decoded (and rotated back
+// where they are rotated), and these values, or a dense matrix inside a layer, encoded as
+// row.requantize_as says. What fits stays as it is. Metadata key "requantized": the format's name,
+// only where something was replaced. Made on demand, as all of an Artifact; deterministic.
+// Error(usage) if the row has nothing to encode to.
+Artifact requantized(const Artifact& artifact, const FormatRow& row);
+
+// The metadata key, and the format's name in it; empty where nothing was encoded anew.
+std::string requantized_as(const Metadata& metadata);
+
+}  // namespace terse
