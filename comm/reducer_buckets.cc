@@ -1,0 +1,71 @@
+// Buckets on their way through the exchange, on the communication thread or behind backward.
+#include <cmath>
+
+#include "comm/reducer_impl.h"
+#include "comm/sums.h"
+
+namespace terse {
+
+// Message and answer of a bucket share their memory; in dense phases with the gradient, which is
+// not needed again then. In local steps it is the gradient.
+at::Tensor Reducer::Impl::message(int64_t bucket) {
+  if (!coded()) return buffers[bucket].gradient;
+  if (messages.empty())
+    for (const BucketTensors& t : buffers.tensors()) messages.push_back(at::empty_like(t.value));
+  return messages[static_cast<size_t>(bucket)];
+}
+
+void Reducer::Impl::run(ReducerItem item) {
+  const at::NoGradGuard no_grad;
+  const auto b = static_cast<size_t>(item.bucket);
+  Exchange* e = exchange();
+  const int rounds = e == nullptr ? 0 : e->rounds();
+  at::Tensor m = message(item.bucket);
+  if (item.round == 0) {
+    squares[b] = sum_of_squares(buffers[item.bucket].gradient);
+    if (!local()) optimizer->message(context, item.bucket, m);
+    if (e != nullptr) e->start(item.bucket, m);
+  } else if (item.round < rounds) {
+    e->advance(item.bucket, item.round);
+  } else {
+    e->finish(item.bucket, m);
+    if (coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
+  }
+  if (item.round == rounds && !local()) answer_squares[b] = sum_of_squares(m);
+}
+
+void Reducer::Impl::offer(bool background) {
+  const Exchange* e = exchange();
+  thread.begin(pipeline_order(bucket_count(), e == nullptr ? 0 : e->rounds()), background);
+  offered = true;
+}
+
+// Backward is over.
+void Reducer::Impl::run_tail() {
+  thread.take_over();
+  if (!offered) {
+    if (coded() && options.clip_exact && options.clip > 0) exact_coefficient();
+    offer(false);
+  }
+  thread.run_rest();
+}
+
+// One more small all-gather, before anything is encoded.
+void Reducer::Impl::exact_coefficient() {
+  for (int64_t b = 0; b < bucket_count(); ++b)
+    squares[static_cast<size_t>(b)] = sum_of_squares(buffers[b].gradient);
+  double sum = 0;
+  for (double s : group.all_gather_value(total(squares), "clip")) sum += s;
+  const double norm = std::sqrt(sum / group.size());
+  context.message_scale = std::isfinite(norm) ? coefficient(norm) : 1.0;
+}
+
+void Reducer::Impl::encode_again(double true_coefficient) {
+  exchange()->rollback();
+  optimizer->rollback();
+  context.message_scale = true_coefficient;
+  offer(false);
+  thread.run_rest();
+}
+
+}  // namespace terse
