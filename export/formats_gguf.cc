@@ -42,10 +42,23 @@ std::string requantize_as(const std::string& type) {
   return found != nullptr && found->grid ? target : "";
 }
 
+// OpenVINO GenAI has a reader of its own, for these types (tried: 2026.4). It turns the minimum of
+// Q4_1 into a whole zero point.
+std::vector<EngineRow> engines(const std::string& type) {
+  std::vector<EngineRow> all = {{"llama.cpp"}};
+  const auto reads_q4_1 = [](const CodeFormat& codes) {
+    if (codes.offset == 0.0f) return Fit{};
+    return Fit{Verdict::impossible, "it rounds the minimum, 7.5 steps, to whole steps"};
+  };
+  if (type == "f16" || type == "q4_0" || type == "q8_0") all.push_back({"OpenVINO GenAI"});
+  if (type == "q4_1") all.push_back({"OpenVINO GenAI", reads_q4_1});
+  return all;
+}
+
 FormatRow row(const std::string& type, std::function<Fit(const CodeFormat&)> fit,
               std::function<Fit(DType)> fit_dense) {
   return {.format = {"gguf", type},
-          .engines = {{"llama.cpp"}},
+          .engines = engines(type),
           .fit = std::move(fit),
           .fit_dense = std::move(fit_dense),
           .check = [type](const Artifact& artifact) { check_gguf(artifact, type); },

@@ -98,7 +98,8 @@ std::optional<Codes> gguf_codes(const GgufTensor& tensor, float tensor_scale) {
   for (int64_t b = 0; b < tensor.numel() / info->block; ++b)
     info->split(tensor.data.data() + b * info->bytes, codes.codes.data() + b * info->block,
                 codes.scales.data() + b * scales);
-  for (int8_t& code : codes.codes) code = static_cast<int8_t>((code - row->add) / row->divide);
+  if (row->divide == 2)
+    for (int8_t& code : codes.codes) code = static_cast<int8_t>((code - row->add) >> 1);
   for (float& scale : codes.scales) scale *= row->scale_factor;
   choose_range(tensor.type, codes);
   if (tensor.type == 3 && !choose_minimum(tensor, info->bytes, codes)) return std::nullopt;

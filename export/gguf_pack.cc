@@ -1,5 +1,6 @@
 #include "export/gguf_pack.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cmath>
@@ -91,16 +92,17 @@ void pack_tq1_0(const int8_t* x, const float* scales, float, std::byte* out) {
   put_half(scales[0], out + 52);
 }
 
-// The nibble of a doubled E2M1 value: sign, and the index into 0 1 2 3 4 6 8 12.
-unsigned fp4_nibble(int x) {
-  const unsigned size = static_cast<unsigned>(std::abs(x));
-  const unsigned index = size <= 4 ? size : size == 6 ? 5u : size == 8 ? 6u : 7u;
-  return index | (x < 0 ? 8u : 0u);
-}
+// The nibble of a doubled E2M1 value x at x + 12: sign, and the index into 0 1 2 3 4 6 8 12; at
+// what is none the nearest below, which no Codes hold.
+constexpr std::array<uint8_t, 25> kFp4Nibbles = {15, 14, 14, 14, 14, 14, 13, 13, 12, 11, 10, 9, 0,
+                                                 1,  2,  3,  4,  4,  5,  5,  6,  6,  6,  6,  7};
 
 void put_fp4(const int8_t* x, int half_block, std::byte* out) {
+  const auto nibble = [](int8_t code) {
+    return kFp4Nibbles[std::min<size_t>(static_cast<uint8_t>(code + 12), 24)];
+  };
   for (int j = 0; j < half_block; ++j)
-    out[j] = static_cast<std::byte>(fp4_nibble(x[j]) | fp4_nibble(x[j + half_block]) << 4);
+    out[j] = static_cast<std::byte>(nibble(x[j]) | nibble(x[j + half_block]) << 4);
 }
 
 void pack_mxfp4(const int8_t* x, const float* scales, float, std::byte* out) {

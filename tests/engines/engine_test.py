@@ -2,9 +2,9 @@
 
     engine_test.py CASE ENGINE_MODEL WORK_FOLDER
 
-CASE: perplexity TYPE | trained TARGET (with the terse program instead of engine_model) | tokenize |
-libraries. Needs .venv (xllamacpp) and .venv-peers (numpy, gguf), which scripts/setup and scripts/test
-make; exits with 77 and a reason where one is missing.
+CASE: perplexity TYPE | openvino TYPE | trained TARGET (with the terse program instead of engine_model) | tokenize |
+libraries. Needs .venv (xllamacpp), .venv-peers (numpy, gguf) and .venv-engines (openvino_genai), which
+scripts/setup and scripts/test make; exits with 77 and a reason where one is missing.
 """
 import ctypes
 import json
@@ -16,6 +16,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENGINE = ROOT / ".venv/bin/python"
 PEERS = ROOT / ".venv-peers/bin/python"
+READERS = ROOT / ".venv-engines/bin/python"
 TEXT = ROOT / "LICENSE"
 
 # F32: rounding of fp32 sums only (8e-6 in a log-probability was seen). Other types: llama.cpp rounds
@@ -70,6 +71,20 @@ def perplexity(program, folder, kind):
     assert engine["generated"], engine
     for ours, theirs in zip(engine["window_nll"], reference):
         assert abs(ours / theirs - 1) < TOLERANCE.get(kind, COARSE), (kind, ours, theirs)
+
+
+def openvino(program, folder, kind):
+    """The second reader of GGUF, on the types that it has."""
+    skip_without(READERS, "openvino_genai")
+    model = make_model(program, folder, kind)
+    ids = folder / "ids.json"
+    ids.write_text(json.dumps(windows()))
+    engine = json.loads(run(READERS, ROOT / "tests/engines/openvino_nll.py", model, ids)
+                        .splitlines()[-1])
+    reference = json.loads(run(PEERS, ROOT / "tests/engines/reference_llama.py", folder / "hf", ids))
+    print(kind, engine, reference)
+    for ours, theirs in zip(engine, reference, strict=True):
+        assert abs(ours / theirs - 1) < COARSE, (kind, ours, theirs)
 
 
 def tokenize(program, folder):

@@ -171,9 +171,12 @@ TEST(Formats, HalfIntegerCodesBecomeOddQ4_0Codes) {
 
 TEST(Formats, EveryVerdictOfTheListHolds) {
   const std::vector<ExportRow> rows = export_list();
-  const auto find = [&](const std::string& representation, const std::string& format) {
+  const auto find = [&](const std::string& representation, const std::string& format,
+                        const std::string& engine = "") {
     for (const ExportRow& row : rows)
-      if (row.representation == representation && row.format == format) return row;
+      if (row.representation == representation && row.format == format &&
+          (engine.empty() || row.engine == engine))
+        return row;
     ADD_FAILURE() << representation << " " << format;
     return ExportRow{};
   };
@@ -194,6 +197,7 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
             Verdict::exact_after);
   EXPECT_EQ(find("int_signed 2 bits, 64 columns a scale, fp16", "gguf:q2_0").verdict,
             Verdict::exact_after);
+  EXPECT_EQ(find("target gguf:q4_0", "gguf:q4_0", "OpenVINO GenAI").verdict, Verdict::exact);
   EXPECT_EQ(find("dense bf16", "gguf:bf16").verdict, Verdict::exact);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
   EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);
