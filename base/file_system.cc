@@ -43,6 +43,17 @@ class PosixFile final : public WritableFile {
       bytes = bytes.subspan(static_cast<size_t>(n));
     }
   }
+  void write_at(int64_t offset, std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), offset);
+      if (n < 0) {
+        if (errno == EINTR) continue;
+        fail_errno("pwrite", path_);
+      }
+      bytes = bytes.subspan(static_cast<size_t>(n));
+      offset += n;
+    }
+  }
   void sync() override {
     if (::fsync(fd_) != 0) fail_errno("fsync", path_);
   }

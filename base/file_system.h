@@ -21,6 +21,9 @@ class WritableFile {
  public:
   virtual ~WritableFile() = default;  // closes, without sync
   virtual void append(std::span<const std::byte> bytes) = 0;
+  // Replaces bytes that were appended before, of a file from create(): what stands in front of data
+  // and is known after them.
+  virtual void write_at(int64_t offset, std::span<const std::byte> bytes) = 0;
   virtual void sync() = 0;
 };
 

@@ -9,7 +9,7 @@ struct Row {
   int64_t size;
   std::string_view name;
 };
-constexpr std::array<Row, 10> kRows = {{{DType::f64, 8, "F64"},
+constexpr std::array<Row, 11> kRows = {{{DType::f64, 8, "F64"},
                                         {DType::f32, 4, "F32"},
                                         {DType::f16, 2, "F16"},
                                         {DType::bf16, 2, "BF16"},
@@ -18,7 +18,8 @@ constexpr std::array<Row, 10> kRows = {{{DType::f64, 8, "F64"},
                                         {DType::i16, 2, "I16"},
                                         {DType::i8, 1, "I8"},
                                         {DType::u8, 1, "U8"},
-                                        {DType::boolean, 1, "BOOL"}}};
+                                        {DType::boolean, 1, "BOOL"},
+                                        {DType::f8_e4m3, 1, "F8_E4M3"}}};
 }  // namespace
 
 int64_t dtype_size(DType dtype) {

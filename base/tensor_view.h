@@ -10,7 +10,8 @@
 namespace terse {
 
 // The order is part of no file format; files use `dtype_name`.
-enum class DType : uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean };
+// f8_e4m3: 4 bits of exponent, 3 of mantissa, no infinities.
+enum class DType : uint8_t { f64, f32, f16, bf16, i64, i32, i16, i8, u8, boolean, f8_e4m3 };
 
 int64_t dtype_size(DType dtype);           // bytes of one element
 std::string_view dtype_name(DType dtype);  // safetensors' spelling: "F32", "BF16", ...

@@ -27,6 +27,8 @@ std::vector<std::byte> collect(const ArtifactWeight& weight) {
   return all;
 }
 
+}  // namespace
+
 void check_shape(const LlamaShape& s) {
   const bool positive = s.layers > 0 && s.width > 0 && s.heads > 0 && s.kv_heads > 0 &&
                         s.hidden > 0 && s.context > 0 && s.vocab > 0;
@@ -36,8 +38,6 @@ void check_shape(const LlamaShape& s) {
          "{} is not possible",
          s.layers, s.width, s.heads, s.kv_heads, s.hidden, s.context, s.vocab);
 }
-
-}  // namespace
 
 void widen_to_float(DType dtype, std::span<const std::byte> bytes, float* out) {
   if (bytes.empty()) return;

@@ -37,6 +37,9 @@ struct LlamaShape {
   bool operator==(const LlamaShape&) const = default;
 };
 
+// Error(invalid_file) for sizes that no Llama can have.
+void check_shape(const LlamaShape& shape);
+
 // A sentencepiece BPE model. Without pieces the file gets no tokenizer (ids in, ids out).
 struct TokenizerData {
   std::vector<TokenPiece> pieces;                  // by id; `vocab` of them
@@ -44,6 +47,16 @@ struct TokenizerData {
   bool add_bos = true;
   bool add_space_prefix = true;  // sentencepiece's add_dummy_prefix
   std::string model;             // the bytes of tokenizer.model; empty where it is not known
+};
+
+// How a linear layer's input is rounded before the product, symmetric around 0, as engines do it:
+//   code = clamp(rint(x / scale), -2^(bits-1), 2^(bits-1) - 1), ties to even; x becomes code *
+//   scale
+// where the scale of a token is its largest magnitude / ((2^bits - 1) / 2), in fp32.
+struct InputFormat {
+  int bits = 8;        // 2 to 8
+  float scale = 0.0f;  // one for all tokens, fixed by training; 0: each token has its own
+  bool operator==(const InputFormat&) const = default;
 };
 
 struct ArtifactWeight {
@@ -57,6 +70,8 @@ struct ArtifactWeight {
   // compressed: `codes` makes the Codes, whose format is known beforehand.
   std::optional<CodeFormat> format;
   std::function<Codes()> codes;
+  // Of the product's other side; empty: not rounded, or not in this way.
+  std::optional<InputFormat> input = {};
 
   bool compressed() const { return format.has_value(); }
 };

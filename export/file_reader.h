@@ -33,6 +33,10 @@ struct FileReader {
   Metadata (*metadata)(const std::string& path) = nullptr;
 };
 
+// A dense tensor widened to fp32; Error(invalid_file) for other types.
+std::vector<float> dense_values(const TensorView& view, const std::string& path,
+                                const std::string& name);
+
 extern const FileReader kGgufReader;
 extern const FileReader kHfFolderReader;
 extern const FileReader kSafetensorsReader;

@@ -1,4 +1,4 @@
-// A safetensors file of dense tensors, alone or in a Hugging Face folder.
+// A safetensors file of dense tensors.
 #include <memory>
 
 #include "base/error.h"
@@ -10,16 +10,8 @@
 namespace terse {
 namespace {
 
-std::string in_folder(const std::string& path) {
-  return path + "/model.safetensors";
-}
-
 bool is_file(const std::string& path) {
   return starts_with_bytes(path, 8, "{");
-}
-
-bool is_folder(const std::string& path) {
-  return FileSystem::real().exists(in_folder(path));
 }
 
 StoredTensors stored_in_file(const std::string& path, const LlamaShape&) {
@@ -28,28 +20,9 @@ StoredTensors stored_in_file(const std::string& path, const LlamaShape&) {
   StoredTensors all;
   for (const std::string& name : file->names()) {
     const TensorView view = file->require(name);
-    all[name] = {
-        view.shape, [file, view, name] {
-          if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16)
-            fail(ExitCode::invalid_file, "{}: tensor \"{}\" has type {}", file->path(), name,
-                 dtype_name(view.dtype));
-          std::vector<float> values(static_cast<size_t>(view.numel()));
-          widen_to_float(view.dtype, view.data, values.data());
-          return values;
-        }};
+    all[name] = {view.shape, [file, view, name] { return dense_values(view, file->path(), name); }};
   }
   return all;
-}
-
-StoredTensors stored_in_folder(const std::string& path, const LlamaShape& shape) {
-  return stored_in_file(in_folder(path), shape);
-}
-
-// Whole numbers of one byte are codes: `terse lab encode` and int8 checkpoints.
-std::map<int, int64_t> histogram(const TensorView& view) {
-  CodeCounts counts;
-  if (view.dtype == DType::i8) counts.add(view.as<int8_t>());
-  return counts.histogram();
 }
 
 Inspection inspect_safetensors(const std::string& path) {
@@ -61,31 +34,37 @@ Inspection inspect_safetensors(const std::string& path) {
   out.bytes = file_bytes(path);
   for (const auto& [key, value] : file.metadata()) out.metadata.emplace_back(key, shortened(value));
   for (const std::string& name : file.names()) {
-    const TensorView view = file.require(name);
-    out.tensors.push_back({name, std::string(dtype_name(view.dtype)), view.shape,
-                           static_cast<int64_t>(view.data.size()), histogram(view)});
-    out.parameters += view.numel();
+    out.tensors.push_back(inspect_tensor(name, file.require(name)));
+    out.parameters += file.require(name).numel();
   }
   return out;
 }
 
-Inspection inspect_folder(const std::string& path) {
-  return inspect_safetensors(in_folder(path));
-}
-
-Metadata metadata_of_file(const std::string& path) {
-  return run_metadata(SafetensorsFile(path));
-}
-
-Metadata metadata_of_folder(const std::string& path) {
-  return metadata_of_file(in_folder(path));
+Metadata metadata(const std::string& path) {
+  return run_metadata(SafetensorsFile(path).metadata());
 }
 
 }  // namespace
 
-const FileReader kHfFolderReader = {"safetensors", is_folder,      stored_in_folder,
-                                    import_hf,     inspect_folder, metadata_of_folder};
-const FileReader kSafetensorsReader = {
-    "safetensors", is_file, stored_in_file, nullptr, inspect_safetensors, metadata_of_file};
+std::vector<float> dense_values(const TensorView& view, const std::string& path,
+                                const std::string& name) {
+  if (view.dtype != DType::f32 && view.dtype != DType::f16 && view.dtype != DType::bf16)
+    fail(ExitCode::invalid_file, "{}: tensor \"{}\" has type {}", path, name,
+         dtype_name(view.dtype));
+  std::vector<float> values(static_cast<size_t>(view.numel()));
+  widen_to_float(view.dtype, view.data, values.data());
+  return values;
+}
+
+// Whole numbers of one byte are codes: `terse lab encode` and int8 checkpoints.
+InspectTensor inspect_tensor(const std::string& name, const TensorView& view) {
+  CodeCounts counts;
+  if (view.dtype == DType::i8) counts.add(view.as<int8_t>());
+  return {name, std::string(dtype_name(view.dtype)), view.shape,
+          static_cast<int64_t>(view.data.size()), counts.histogram()};
+}
+
+const FileReader kSafetensorsReader = {"safetensors",       is_file, stored_in_file, nullptr,
+                                       inspect_safetensors, metadata};
 
 }  // namespace terse

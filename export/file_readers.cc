@@ -19,7 +19,7 @@ const FileReader& reader_of(const std::string& path) {
   for (const FileReader* reader : kReaders)
     if (reader->recognises(path)) return *reader;
   if (S_ISDIR(info.st_mode))
-    fail(ExitCode::invalid_file, "{}: a folder without model.safetensors", path);
+    fail(ExitCode::invalid_file, "{}: a folder without model.safetensors or its index", path);
   fail(ExitCode::invalid_file, "{}: neither GGUF nor safetensors", path);
 }
 

@@ -14,8 +14,9 @@
 namespace terse {
 
 // family: "gguf" (one file), "hf" (a folder that transformers opens), "safetensors" (one file,
-// Hugging Face's names, no config). type: what the family offers, e.g. "q4_0"; empty = each tensor
-// in the type that holds it exactly and smallest.
+// Hugging Face's names, no config), "compressed-tensors" (a folder for transformers and vLLM).
+// type: what the family offers, e.g. "q4_0"; empty = each tensor in the type that holds it exactly
+// and smallest.
 struct ExportFormat {
   std::string family;
   std::string type = "";
@@ -41,6 +42,9 @@ struct FormatRow {
   std::function<void(const Artifact&)> check = nullptr;
   // Writes atomically to `out`, a file, or a folder that is missing or empty.
   std::function<void(FileSystem&, const Artifact&, const std::string& out)> write;
+  // The same with tensors of more than so many bytes in several files; null: there is one file.
+  std::function<void(FileSystem&, const Artifact&, const std::string& out, int64_t shard_bytes)>
+      write_shards = nullptr;
   // What readers of this format are known not to do as the training did.
   std::function<std::vector<std::string>(const Artifact&)> warnings = nullptr;
   // What `--requantize` makes of a matrix that does not fit (export/requantize.h): codes on the
@@ -51,6 +55,7 @@ struct FormatRow {
 };
 
 std::vector<FormatRow> gguf_rows();
+std::vector<FormatRow> compressed_tensors_rows();
 std::vector<FormatRow> hf_rows();
 
 }  // namespace terse

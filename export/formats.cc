@@ -12,7 +12,7 @@ namespace terse {
 namespace {
 
 using Family = std::vector<FormatRow> (*)();
-constexpr Family kFamilies[] = {gguf_rows, hf_rows};
+constexpr Family kFamilies[] = {gguf_rows, compressed_tensors_rows, hf_rows};
 
 const std::vector<FormatRow>& all_rows() {
   static const std::vector<FormatRow> rows = [] {
@@ -102,10 +102,17 @@ void check_export(const ExportFormat& format, const Artifact& artifact) {
 }
 
 ExportReport export_artifact(FileSystem& fs, const Artifact& artifact, const ExportFormat& format,
-                             const std::string& out) {
-  check_export(format, artifact);
+                             const std::string& out, int64_t shard_bytes) {
   const FormatRow& row = format_row(format);
-  row.write(fs, with_layers(artifact), out);
+  if (shard_bytes > 0 && row.write_shards == nullptr)
+    fail(ExitCode::usage, "{} is one file: --shard-size is for folders (hf, compressed-tensors)",
+         format.name());
+  check_export(format, artifact);
+  const Artifact told = with_layers(artifact);
+  if (shard_bytes > 0)
+    row.write_shards(fs, told, out, shard_bytes);
+  else
+    row.write(fs, told, out);
   ExportReport report;
   report.path = out;
   report.bytes = size_of(fs, out);

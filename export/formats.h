@@ -49,8 +49,9 @@ struct ExportReport {
 };
 
 // Writes atomically: a file, or a folder, which must not exist or be empty. Memory: about the
-// largest tensor. Calls check_export first.
+// largest tensor. Calls check_export first. `shard_bytes` (0: what the format's readers are used
+// to) is for folders of safetensors files; Error(usage) with other formats.
 ExportReport export_artifact(FileSystem& fs, const Artifact& artifact, const ExportFormat& format,
-                             const std::string& out);
+                             const std::string& out, int64_t shard_bytes = 0);
 
 }  // namespace terse

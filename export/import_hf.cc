@@ -1,77 +1,17 @@
 #include "export/import_hf.h"
 
 #include <charconv>
-#include <memory>
-#include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
+#include "export/ct_read_config.h"
+#include "export/hf_model.h"
+#include "export/import_ct.h"
 
 namespace terse {
 namespace {
 
-using nlohmann::json;
-
-constexpr int64_t kMaxConfig = 1 << 20;
-
-class Config {
- public:
-  explicit Config(std::string path) : path_(std::move(path)) {
-    json_ = json::parse(read_text(path_, kMaxConfig), nullptr, false);
-    if (!json_.is_object()) fail(ExitCode::invalid_file, "{}: not a JSON object", path_);
-  }
-
-  int64_t integer(const char* key, std::optional<int64_t> otherwise = {}) const {
-    const auto found = json_.find(key);
-    if ((found == json_.end() || found->is_null()) && otherwise) return *otherwise;
-    const int64_t value =
-        found != json_.end() && found->is_number_integer() ? found->get<int64_t>() : -1;
-    if (value < 0 || value > (int64_t{1} << 31)) bad(key);
-    return value;
-  }
-  double number(const char* key, double otherwise) const {
-    const auto found = json_.find(key);
-    if (found == json_.end()) return otherwise;
-    if (!found->is_number()) bad(key);
-    return found->get<double>();
-  }
-  bool flag(const char* key, bool otherwise) const {
-    const auto found = json_.find(key);
-    if (found == json_.end()) return otherwise;
-    if (!found->is_boolean()) bad(key);
-    return found->get<bool>();
-  }
-  std::string text(const char* key) const {
-    const auto found = json_.find(key);
-    if (found == json_.end() || !found->is_string()) bad(key);
-    return found->get<std::string>();
-  }
-  const std::string& path() const { return path_; }
-
- private:
-  [[noreturn]] void bad(const char* key) const {
-    fail(ExitCode::invalid_file, "{}: \"{}\" is missing or wrong", path_, key);
-  }
-  std::string path_;
-  json json_;
-};
-
-LlamaShape read_shape(const Config& config) {
-  if (config.text("model_type") != "llama")
-    fail(ExitCode::invalid_file, "{}: a \"{}\" model; terse runs \"llama\"", config.path(),
-         config.text("model_type"));
-  LlamaShape s;
-  s.layers = config.integer("num_hidden_layers");
-  s.width = config.integer("hidden_size");
-  s.heads = config.integer("num_attention_heads");
-  s.kv_heads = config.integer("num_key_value_heads", s.heads);
-  s.hidden = config.integer("intermediate_size");
-  s.context = config.integer("max_position_embeddings");
-  s.vocab = config.integer("vocab_size");
-  s.tie = config.flag("tie_word_embeddings", false);
-  s.norm_eps = config.number("rms_norm_eps", 1e-6);
-  s.rope_theta = config.number("rope_theta", 10000.0);
-  return s;
-}
+using Names = std::set<std::string, std::less<>>;
 
 int64_t whole_number(const std::string& path, const std::string& key, const std::string& text) {
   int64_t value = 0;
@@ -81,48 +21,91 @@ int64_t whole_number(const std::string& path, const std::string& key, const std:
   return value;
 }
 
-ArtifactWeight import_tensor(const SafetensorsFile& file, const std::string& name) {
-  const TensorView view = file.require(name);
+ArtifactWeight import_dense(const HfTensors& tensors, const WeightName& expected, Names& left) {
+  const TensorView view = tensors.require(expected.name);
   const bool real =
       view.dtype == DType::f32 || view.dtype == DType::f16 || view.dtype == DType::bf16;
   if (!real)
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" is {}; only dense F32, F16 and BF16 can be run",
-         file.path(), name, dtype_name(view.dtype));
-  return dense_weight(name, view);
+         tensors.path(), expected.name, dtype_name(view.dtype));
+  left.erase(expected.name);
+  return dense_weight(expected.name, view);
+}
+
+// Module of a matrix that readers take for a linear layer; empty for others.
+std::string linear_module(const WeightName& weight) {
+  constexpr std::string_view kSuffix = ".weight";
+  if (weight.shape.size() != 2 || weight.name == "model.embed_tokens.weight" ||
+      !weight.name.ends_with(kSuffix))
+    return "";
+  return weight.name.substr(0, weight.name.size() - kSuffix.size());
+}
+
+void add_weights(Artifact& artifact, const std::optional<CtReadConfig>& compressed,
+                 const std::shared_ptr<const HfTensors>& tensors) {
+  const std::vector<std::string> names = tensors->names();
+  // Before as many names are made: a config.json of a few bytes can claim any number.
+  if (artifact.shape.layers > static_cast<int64_t>(names.size()))
+    fail(ExitCode::invalid_file, "{}: {} layers, but only {} tensors", tensors->path(),
+         artifact.shape.layers, names.size());
+  Names left(names.begin(), names.end());
+  for (const WeightName& expected : llama_weight_names(artifact.shape)) {
+    const std::string module = linear_module(expected);
+    const CtReadScheme* scheme =
+        compressed && !module.empty() ? compressed->scheme_of(module) : nullptr;
+    artifact.weights.push_back(scheme == nullptr
+                                   ? import_dense(*tensors, expected, left)
+                                   : import_ct_weight(tensors, module, expected.shape, *scheme,
+                                                      compressed->hadamard_of(module), left));
+  }
+  if (!left.empty())
+    fail(ExitCode::invalid_file, "{}: tensor \"{}\" is no part of the model", tensors->path(),
+         *left.begin());
 }
 
 }  // namespace
 
-Metadata run_metadata(const SafetensorsFile& file) {
+Metadata run_metadata(const Metadata& stored) {
   Metadata metadata;
-  for (const auto& [key, value] : file.metadata())
+  for (const auto& [key, value] : stored)
     if (key.starts_with("terse.") && key != "terse.checksums" && key != "terse.act_bits")
       metadata[key.substr(6)] = value;
   return metadata;
 }
 
-Artifact import_hf(const std::string& folder) {
-  const Config config(folder + "/config.json");
-  const auto file = std::make_shared<SafetensorsFile>(folder + "/model.safetensors");
-  file->verify_checksums(false);
+Artifact import_hf(std::string_view config, const std::string& path,
+                   const std::shared_ptr<const HfTensors>& tensors) {
+  const HfModel model = read_hf_model(config, path);
   Artifact artifact;
-  artifact.shape = read_shape(config);
-  artifact.tokenizer.bos = config.integer("bos_token_id", -1);
-  artifact.tokenizer.eos = config.integer("eos_token_id", -1);
-  artifact.tokenizer.pad = config.integer("pad_token_id", -1);
-  if (FileSystem::real().exists(folder + "/tokenizer.model"))
-    artifact.tokenizer.model = read_text(folder + "/tokenizer.model");
-  for (const std::string& name : file->names())
-    artifact.weights.push_back(import_tensor(*file, name));
-  artifact.metadata = run_metadata(*file);
-  if (const auto bits = file->metadata().find("terse.act_bits"); bits != file->metadata().end())
-    artifact.act_bits = whole_number(folder, bits->first, bits->second);
-  artifact.keep = file;
+  artifact.shape = model.shape;
+  artifact.tokenizer.bos = model.bos;
+  artifact.tokenizer.eos = model.eos;
+  artifact.tokenizer.pad = model.pad;
+  std::optional<CtReadConfig> compressed;
+  if (!model.quantization.empty()) compressed.emplace(model.quantization, path);
+  artifact.metadata = run_metadata(tensors->metadata());
+  if (const auto bits = tensors->metadata().find("terse.act_bits");
+      bits != tensors->metadata().end())
+    artifact.act_bits = whole_number(tensors->path(), bits->first, bits->second);
+  artifact.keep = tensors;
   try {
+    check_shape(artifact.shape);
+    add_weights(artifact, compressed, tensors);
     artifact.validate();
   } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", folder, e.what());
+    fail(ExitCode::invalid_file, "{}: {}", path, e.what());
   }
+  return artifact;
+}
+
+Artifact import_hf(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  const std::string config = read_text(path, kMostHfConfig);
+  const auto tensors = std::make_shared<const HfTensors>(HfTensors::open(folder));
+  tensors->verify_checksums(false);
+  Artifact artifact = import_hf(config, path, tensors);
+  if (FileSystem::real().exists(folder + "/tokenizer.model"))
+    artifact.tokenizer.model = read_text(folder + "/tokenizer.model");
   return artifact;
 }
 

@@ -10,7 +10,7 @@ namespace terse {
 
 struct InspectTensor {
   std::string name;
-  std::string type;  // "F32", "Q4_0", ...
+  std::string type;  // "F32", "Q4_0", "INT4", ...
   std::vector<int64_t> shape;
   int64_t bytes = 0;
   std::map<int, int64_t> histogram;  // code -> count, where the type has codes
@@ -19,7 +19,7 @@ struct InspectTensor {
 
 struct Inspection {
   std::string path;
-  std::string format;  // "gguf" or "safetensors"
+  std::string format;  // "gguf", "safetensors", "hf", "compressed-tensors"
   int64_t bytes = 0;   // of the file
   int64_t parameters = 0;
   std::string checksums;                                      // "ok", "none" or the error
@@ -27,7 +27,7 @@ struct Inspection {
   std::vector<InspectTensor> tensors;
 };
 
-// GGUF, safetensors, or a folder with model.safetensors. Reads all data once (checksums,
+// GGUF, safetensors, or a Hugging Face folder. Reads all data once (checksums,
 // histograms). Error(invalid_file) if it cannot be read; a wrong checksum is reported, not thrown.
 Inspection inspect_file(const std::string& path);
 std::string to_text(const Inspection& inspection);

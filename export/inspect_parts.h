@@ -8,6 +8,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/tensor_view.h"
+#include "export/inspect.h"
 
 namespace terse {
 
@@ -16,6 +18,8 @@ std::string shortened(std::string text);
 // Whether the file (not a folder) has these bytes there.
 bool starts_with_bytes(const std::string& path, size_t at, std::string_view bytes);
 int64_t file_bytes(const std::string& path);
+// A tensor of a safetensors file as it stands there.
+InspectTensor inspect_tensor(const std::string& name, const TensorView& view);
 
 // "ok", "none", or what is wrong.
 template <typename File>

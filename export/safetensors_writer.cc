@@ -25,13 +25,6 @@ std::string quoted(const std::string& path, const std::string& text) {
   }
 }
 
-uint64_t item_checksum(const SafetensorsItem& item) {
-  Checksum sum;
-  safetensors::begin_tensor(sum, item.name, item.dtype, item.shape);
-  item.bytes([&](std::span<const std::byte> piece) { sum.update(piece); });
-  return sum.value();
-}
-
 void put_in_file_order(const std::string& path, std::vector<SafetensorsItem>& items) {
   std::sort(items.begin(), items.end(), [](const auto& a, const auto& b) {
     const int64_t size_a = dtype_size(a.dtype), size_b = dtype_size(b.dtype);
@@ -67,8 +60,8 @@ std::string make_header(const std::string& path, const std::vector<SafetensorsIt
   return json;
 }
 
-void append_item(WritableFile& file, const std::string& path, const SafetensorsItem& item,
-                 uint64_t expected) {
+// Returns the checksum.
+uint64_t append_item(WritableFile& file, const std::string& path, const SafetensorsItem& item) {
   Checksum sum;
   safetensors::begin_tensor(sum, item.name, item.dtype, item.shape);
   int64_t written = 0;
@@ -80,31 +73,41 @@ void append_item(WritableFile& file, const std::string& path, const SafetensorsI
   if (written != byte_count(item))
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" gave {} bytes where its shape needs {}", path,
          item.name, written, byte_count(item));
-  if (sum.value() != expected)
-    fail(ExitCode::invalid_file, "{}: tensor \"{}\" changed while it was written", path, item.name);
+  return sum.value();
+}
+
+std::string checksum_list(const std::vector<uint64_t>& sums) {
+  std::string text;
+  for (const uint64_t sum : sums)
+    text += fmt::format("{}{}", text.empty() ? "" : " ", checksum_hex(sum));
+  return text;
 }
 
 }  // namespace
 
+// Making data may cost more than writing them, so each source is asked once: the header goes first
+// with zeros for checksums, and is written again, as long as before, when they are known.
 void write_safetensors(FileSystem& fs, const std::string& path, std::vector<SafetensorsItem> items,
                        Metadata metadata) {
   put_in_file_order(path, items);
-  std::vector<uint64_t> sums;
-  std::string text = checksum_hex(safetensors::metadata_checksum(metadata));
-  for (const auto& item : items) {
+  for (const auto& item : items)
     if (item.name == "__metadata__")
       fail(ExitCode::invalid_file, "{}: \"__metadata__\" cannot name a tensor", path);
-    sums.push_back(item_checksum(item));
-    text += fmt::format(" {}", checksum_hex(sums.back()));
-  }
-  metadata[std::string(safetensors::kChecksumsKey)] = text;
-
-  const std::string header = make_header(path, items, metadata);
+  std::vector<uint64_t> sums(1 + items.size());
+  sums[0] = safetensors::metadata_checksum(metadata);
+  const auto header = [&] {
+    metadata[std::string(safetensors::kChecksumsKey)] = checksum_list(sums);
+    return make_header(path, items, metadata);
+  };
   write_atomically(fs, path, [&](WritableFile& file) {
-    const uint64_t length = header.size();
+    const std::string first = header();
+    const uint64_t length = first.size();
     file.append(bytes_of(&length, 1));
-    file.append(bytes_of(header.data(), static_cast<int64_t>(header.size())));
-    for (size_t i = 0; i < items.size(); ++i) append_item(file, path, items[i], sums[i]);
+    file.append(bytes_of(first.data(), static_cast<int64_t>(first.size())));
+    for (size_t i = 0; i < items.size(); ++i) sums[i + 1] = append_item(file, path, items[i]);
+    const std::string second = header();
+    TERSE_CHECK(second.size() == first.size(), "{}", path);
+    file.write_at(sizeof length, bytes_of(second.data(), static_cast<int64_t>(second.size())));
   });
 }
 

@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "qat/quantize.h"
 #include "sparsity/mask.h"
 
 namespace terse {
@@ -35,6 +34,36 @@ void each_pruned(const Codes& codes, const Visit& visit) {
     const uint8_t* bits = codes.mask.data() + r * mask_stride(codes.columns);
     for (int64_t c = 0; c < codes.columns; ++c)
       if ((bits[c / 8] >> (c % 8) & 1) == 0) visit(static_cast<size_t>(r * codes.columns + c));
+  }
+}
+
+bool good_code(const CodeFormat& format, int8_t code) {
+  return code >= format.code_min && code <= format.code_max &&
+         (format.grid != "fp4" || is_fp4(code));
+}
+
+// Simple loops first, which the compiler turns into vectors: gigabytes come through here.
+bool all_good(const CodeFormat& format, const std::vector<int8_t>& codes) {
+  const auto least = static_cast<int8_t>(format.code_min);
+  const auto most = static_cast<int8_t>(format.code_max);
+  uint8_t wrong = 0;
+  for (const int8_t code : codes)
+    wrong |= static_cast<uint8_t>(code < least) | static_cast<uint8_t>(code > most);
+  if (format.grid == "fp4")
+    for (const int8_t code : codes) wrong |= static_cast<uint8_t>(!is_fp4(code));
+  return wrong == 0;
+}
+
+template <typename Broken>
+void check_codes(const Codes& all, const Broken& broken) {
+  const CodeFormat& format = all.format;
+  if (all_good(format, all.codes)) return;
+  for (size_t i = 0; i < all.codes.size(); ++i) {
+    const int8_t code = all.codes[i];
+    if (good_code(format, code)) continue;
+    const bool outside = code < format.code_min || code > format.code_max;
+    broken(fmt::format("code {} at {} is {}", code, i,
+                       outside ? "out of range" : "no doubled E2M1 value"));
   }
 }
 
@@ -73,19 +102,6 @@ float real_after(const std::string& field, char prefix, const std::string& whole
 
 }  // namespace
 
-void Codes::decode(float* out) const {
-  decode_rows({.codes = codes.data(),
-               .scales = scales.data(),
-               .rows = rows,
-               .columns = columns,
-               .group = format.group,
-               .offset = format.offset,
-               .unit = format.unit * tensor_scale},
-              out, nullptr);
-  if (!mask.empty() && format.offset != 0.0f)
-    blend_rows({.f32 = out}, mask.data(), 0.0f, rows, columns, {.f32 = out});
-}
-
 void Codes::set_mask(const std::string& pattern, std::vector<uint8_t> bits) {
   format.pattern = pattern;
   mask = std::move(bits);
@@ -115,12 +131,7 @@ void Codes::validate(const std::string& name) const {
     broken(fmt::format("{} codes for {} x {}", codes.size(), rows, columns));
   if (static_cast<int64_t>(scales.size()) != scale_count())
     broken(fmt::format("{} scales where {} are due", scales.size(), scale_count()));
-  for (size_t i = 0; i < codes.size(); ++i) {
-    if (codes[i] < format.code_min || codes[i] > format.code_max)
-      broken(fmt::format("code {} at {} is out of range", codes[i], i));
-    if (format.grid == "fp4" && !is_fp4(codes[i]))
-      broken(fmt::format("code {} at {} is no doubled E2M1 value", codes[i], i));
-  }
+  check_codes(*this, broken);
   const int64_t mask_bytes = format.pattern.empty() ? 0 : rows * mask_stride(columns);
   if (static_cast<int64_t>(mask.size()) != mask_bytes)
     broken(fmt::format("{} bytes of mask where {} are due", mask.size(), mask_bytes));

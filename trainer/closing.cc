@@ -136,9 +136,10 @@ std::string default_export_path(const std::string& run, const std::string& forma
 }
 
 VerifiedExport export_and_verify(const Artifact& artifact, const std::string& format,
-                                 const std::string& out) {
+                                 const std::string& out, int64_t shard_bytes) {
   const ExportFormat resolved = resolve_format(format);
-  const ExportReport report = export_artifact(FileSystem::real(), artifact, resolved, out);
+  const ExportReport report =
+      export_artifact(FileSystem::real(), artifact, resolved, out, shard_bytes);
   const VerifyResult verified = verify_file(out, artifact);
   if (!verified.different.empty())
     fail(ExitCode::invalid_file,

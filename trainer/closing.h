@@ -36,8 +36,9 @@ struct VerifiedExport : ExportRecord {
 };
 
 // Exports into `out` and verifies the file against the Artifact, tensor by tensor.
+// `shard_bytes`: of export_artifact (export/formats.h).
 VerifiedExport export_and_verify(const Artifact& artifact, const std::string& format,
-                                 const std::string& out);
+                                 const std::string& out, int64_t shard_bytes = 0);
 
 // Adds to RUN/results.json: evaluations and exports replace older ones of the same name.
 void add_result(const std::string& run, const EvalRecord& record);

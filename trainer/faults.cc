@@ -64,6 +64,7 @@ class FaultyDisk final : public FileSystem {
       }
       fail(ExitCode::invalid_file, "{}: write: No space left on device (TERSE_FAULT)", path);
     }
+    void write_at(int64_t, std::span<const std::byte> bytes) override { append(bytes); }
     void sync() override { file->sync(); }
     FaultKind kind;
     std::string path;

@@ -16,6 +16,8 @@
 namespace terse {
 namespace {
 
+constexpr uint64_t kMostShard = INT64_MAX;
+
 DataFiles data_files(const std::string& folder) {
   const Tokenizer tokenizer = Tokenizer::load(folder + "/tokenizer.model");
   return {folder + "/train.bin", folder + "/valid.bin", tokenizer.vocab(),
@@ -54,13 +56,18 @@ Loaded load(const EvalArguments& arguments, at::Device device) {
   return loaded;
 }
 
+void set_type(ComputeOptions& compute, const std::string& name) {
+  if (!name.empty()) compute.type = name == "fp32" ? at::kFloat : at::kBFloat16;
+}
+
 }  // namespace
 
 int verb_eval(const CommonArguments& common, const EvalArguments& arguments) {
   tune_allocator();
   // A run, wherever it was trained, on the GPU if there is one; a file as its readers do.
   Connection connection = connect_lab(common, is_run(arguments.path) ? "auto" : "cpu");
-  const Loaded loaded = load(arguments, connection.device);
+  Loaded loaded = load(arguments, connection.device);
+  set_type(loaded.compute, arguments.compute);
   const DataFiles data = data_files(loaded.data);
   if (data.vocab != loaded.artifact.shape.vocab)
     fail(ExitCode::usage,
@@ -96,7 +103,9 @@ int verb_export(const CommonArguments& common, const ExportArguments& arguments)
   const ExportFormat format = resolve_format(arguments.format);
   const Artifact artifact = artifact_of_run(arguments.run);
   check_export(format, artifact);
-  const VerifiedExport record = export_and_verify(artifact, arguments.format, arguments.out);
+  const VerifiedExport record =
+      export_and_verify(artifact, arguments.format, arguments.out,
+                        static_cast<int64_t>(std::min(arguments.shard_bytes, kMostShard)));
   add_result(arguments.run, record);
   for (const std::string& warning : record.warnings)
     fmt::print(stderr, "terse: warning: {}\n", warning);

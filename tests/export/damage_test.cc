@@ -109,6 +109,11 @@ class KilledFileSystem final : public FileSystem {
       fs_.spend();
       file_->append(bytes.subspan(bytes.size() / 2));
     }
+    void write_at(int64_t offset, std::span<const std::byte> bytes) override {
+      file_->write_at(offset, bytes.first(bytes.size() / 2));
+      fs_.spend();
+      file_->write_at(offset, bytes);
+    }
     void sync() override {
       fs_.spend();
       file_->sync();

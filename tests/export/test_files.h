@@ -72,6 +72,10 @@ class FaultyFileSystem final : public FileSystem {
       fs_.spend("write");
       file_->append(bytes);
     }
+    void write_at(int64_t offset, std::span<const std::byte> bytes) override {
+      fs_.spend("write_at");
+      file_->write_at(offset, bytes);
+    }
     void sync() override {
       fs_.spend("sync");
       file_->sync();

@@ -1,8 +1,8 @@
 // A FileSystem that fails on purpose, for tests of everything that writes.
 //
-// It counts the calls that change the disk (create, append, sync, rename, remove, sync_directory)
-// and fails call number `fail_at` (from 0), as a full disk does: with `sticky`, every later one
-// too. The calls before it really happen, in a folder of the test's own.
+// It counts the calls that change the disk (create, append, write_at, sync, rename, remove,
+// sync_directory) and fails call number `fail_at` (from 0), as a full disk does: with `sticky`,
+// every later one too. The calls before it really happen, in a folder of the test's own.
 #pragma once
 #include <memory>
 #include <string>
@@ -55,6 +55,10 @@ class FaultyFileSystem final : public FileSystem {
       if (fs_.next_fails()) file_->append(bytes.subspan(0, bytes.size() / 2));
       fs_.step("write", path_);
       file_->append(bytes);
+    }
+    void write_at(int64_t offset, std::span<const std::byte> bytes) override {
+      fs_.step("write_at", path_);
+      file_->write_at(offset, bytes);
     }
     void sync() override {
       fs_.step("fsync", path_);

@@ -46,6 +46,7 @@ struct ExportArguments {
   std::string run;
   std::string format;  // "gguf", "gguf:q4_0", "hf", ...
   std::string out;
+  uint64_t shard_bytes = 0;  // of one file of a folder; 0 = 5 GB
 };
 
 struct VerifyArguments {
@@ -57,6 +58,7 @@ struct EvalArguments {
   std::string path;     // a run or an exported file
   std::string data;     // a data folder; "" = the run's own
   int64_t windows = 0;  // 0 = all
+  std::string compute;  // bf16 | fp32; "" = the run's own, bf16 of a file
 };
 
 struct ReportArguments {

@@ -183,7 +183,12 @@ void Parser::add_file_verbs() {
   CLI::Option* format =
       ex->add_option("--format", e->format, "family (gguf, hf, ...) or family:type (gguf:q4_0)");
   CLI::Option* out = ex->add_option("--out", e->out, "file or folder to write");
-  for (CLI::Option* option : {run, format, out}) option->excludes(list);
+  CLI::Option* shard =
+      ex->add_option("--shard-size", e->shard_bytes,
+                     "most bytes of one file of a folder (hf, compressed-tensors): 5GB, 500MB, ...")
+          ->transform(CLI::AsSizeValue(true))
+          ->check(CLI::PositiveNumber);
+  for (CLI::Option* option : {run, format, out, shard}) option->excludes(list);
   ex->callback([e = e] {
     if (!e->list && (e->run.empty() || e->format.empty() || e->out.empty()))
       throw CLI::RequiredError("RUN, --format and --out (or --list alone)");
@@ -201,6 +206,9 @@ void Parser::add_file_verbs() {
   eval->add_option("--data", a->data, "prepared data; default: the run's own");
   eval->add_option("--windows", a->windows, "only the first so many sequences; 0 = all")
       ->check(CLI::NonNegativeNumber);
+  eval->add_option("--compute", a->compute,
+                   "number type of the matrix products; default: the run's own, bf16 of a file")
+      ->check(CLI::IsMember({"bf16", "fp32"}));
 
   auto [report, r] = verb<ReportArguments>("report", "one self-contained HTML page about a run",
                                            "terse report runs/quickstart-1");

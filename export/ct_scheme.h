@@ -1,0 +1,38 @@
+// Internal: how Codes are stored in the compressed-tensors layout (transformers, vLLM).
+//
+// Readers decode q * scale on a grid of signed integers of 1 to 8 bits, or E2M1 (nvfp4, mxfp4).
+// Codes on half integers, (code + 1/2) * scale, become 2 code + 1 of one bit more with half the
+// scale.
+#pragma once
+#include <cstdint>
+#include <string>
+
+#include "export/artifact.h"
+#include "export/verdict.h"
+
+namespace terse {
+
+struct CtScheme {
+  std::string format;    // "pack-quantized", "int-quantized", "nvfp4-..." or "mxfp4-pack-quantized"
+  std::string strategy;  // "group", "channel" (a scale a row), "tensor_group" (NVFP4)
+  int bits = 4;
+  int64_t group = 0;  // columns a scale; 0 = a row
+  std::string scale;  // safetensors' type of the scales
+  // stored code = code * multiply + add, stored scale = scale / multiply
+  int multiply = 1, add = 0;
+  int64_t hadamard = 0;  // block of the rotation that the reader puts on the input
+  int input_bits = 16;   // 16: the input is not rounded
+  bool input_static = false;
+
+  bool fp4() const { return format == "nvfp4-pack-quantized" || format == "mxfp4-pack-quantized"; }
+  auto operator<=>(const CtScheme&) const = default;
+};
+
+// Whether the layout has a place for these Codes.
+Fit ct_fit(const CodeFormat& format);
+// Of a compressed weight that fits.
+CtScheme ct_scheme(const ArtifactWeight& weight);
+// "w4a16", "w8a8", "w4a4-hadamard", "nvfp4", "mxfp4": the field's short names.
+std::string ct_name(const CtScheme& scheme);
+
+}  // namespace terse

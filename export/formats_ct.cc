@@ -1,0 +1,73 @@
+#include "base/error.h"
+#include "export/compressed_tensors.h"
+#include "export/ct_scheme.h"
+#include "export/format_row.h"
+#include "export/llama_hf.h"
+
+namespace terse {
+namespace {
+
+Fit impossible(std::string reason) {
+  return {Verdict::impossible, std::move(reason), 1, 0};
+}
+
+// Bits of the input in "w4a8", "w4a4-hadamard"; 16 where the type names none.
+int input_bits(const std::string& type) {
+  const size_t a = type.find('a', 1);
+  if (type.empty() || type[0] != 'w' || a == std::string::npos) return 16;
+  return std::stoi(type.substr(a + 1));
+}
+
+// Inputs are not part of a CodeFormat: those of the type are taken for granted here, and looked at
+// by check_compressed_tensors.
+Fit fit_type(const CodeFormat& format, const std::string& type) {
+  Fit fit = ct_fit(format);
+  if (fit.verdict == Verdict::impossible || type.empty()) return fit;
+  ArtifactWeight weight;
+  weight.format = format;
+  if (input_bits(type) < 16) weight.input = InputFormat{.bits = input_bits(type)};
+  const std::string name = ct_name(ct_scheme(weight));
+  if (name == type) return fit;
+  return impossible(
+      fmt::format("it is {}; train with [qat] target = \"compressed-tensors:{}\"", name, type));
+}
+
+Fit fit_vllm(const CodeFormat& format) {
+  ArtifactWeight weight;
+  weight.format = format;
+  const CtScheme s = ct_scheme(weight);
+  if (s.fp4()) return {};
+  if (s.bits == 1) return impossible("vLLM reads 2 to 8 bits");
+  if (s.group != 0 && s.group != 32 && s.group != 64 && s.group != 128)
+    return impossible("vLLM's kernels share a scale among 32, 64 or 128 columns, or a row");
+  return {};
+}
+
+FormatRow row_of(const std::string& type) {
+  FormatRow row;
+  row.format = {"compressed-tensors", type};
+  row.engines = {{"transformers"}, {"vLLM", fit_vllm}};
+  row.fit = [type](const CodeFormat& format) { return fit_type(format, type); };
+  row.fit_dense = [](DType) { return Fit{}; };
+  row.check = [type](const Artifact& artifact) { check_compressed_tensors(artifact, type); };
+  row.write = [type](FileSystem& fs, const Artifact& artifact, const std::string& out) {
+    write_compressed_tensors(fs, artifact, type, out, kShardBytes);
+  };
+  row.write_shards = [type](FileSystem& fs, const Artifact& artifact, const std::string& out,
+                            int64_t shard_bytes) {
+    write_compressed_tensors(fs, artifact, type, out, shard_bytes);
+  };
+  row.warnings = compressed_tensors_warnings;
+  row.file_name = "compressed-tensors";
+  return row;
+}
+
+}  // namespace
+
+std::vector<FormatRow> compressed_tensors_rows() {
+  std::vector<FormatRow> rows;
+  for (const std::string& type : compressed_tensors_types()) rows.push_back(row_of(type));
+  return rows;
+}
+
+}  // namespace terse
