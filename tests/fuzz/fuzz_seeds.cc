@@ -1,6 +1,7 @@
 // Writes the seeds: small valid files by our own writers. fuzz_seeds FOLDER
 #include <algorithm>
 #include <cstdio>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -8,7 +9,7 @@
 #include "export/formats.h"
 #include "export/gguf.h"
 #include "export/gguf_pack.h"
-#include "tests/export/sample_artifact.h"
+#include "tests/export/coded_artifact.h"
 
 namespace terse {
 namespace {
@@ -44,6 +45,46 @@ void write_seeds(const std::string& folder) {
     }
 }
 
+// config.json, 0, the tensors: what fuzz_hf.cc takes apart. Dense and every layout of
+// compressed-tensors.
+void write_folder_seeds(const std::string& folder) {
+  FileSystem& fs = FileSystem::real();
+  fs.make_directories(folder + "/hf");
+  CodeFormat rotated = int_format(4);
+  rotated.hadamard = 32;
+  const std::map<std::string, CodedLayer> layers = {
+      {"dense", {}},
+      {"w1", {int_format(1)}},
+      {"w3", {int_format(3, 0)}},
+      {"w4a4", {rotated, InputFormat{.bits = 4}}},
+      {"w8a8", {int_format(8, 0), InputFormat{.bits = 8, .scale = 0.5f}}},
+      {"nvfp4", {nvfp4_format()}},
+      {"mxfp4", {mxfp4_format()}}};
+  SampleOptions options;
+  options.shape = {.layers = 1,
+                   .width = 32,
+                   .heads = 2,
+                   .kv_heads = 1,
+                   .hidden = 32,
+                   .context = 8,
+                   .vocab = 4,
+                   .tie = true,
+                   .rope_theta = 10000.0,
+                   .norm_eps = 1e-5};
+  options.tokenizer = false;
+  for (const auto& [name, layer] : layers) {
+    const std::string out = folder + "/folder";
+    fs.remove_all(out);
+    export_artifact(fs, coded_artifact([&](const std::string&) { return layer; }, options),
+                    resolve_format("compressed-tensors"), out);
+    std::string seed = read_text(out + "/config.json");
+    seed += '\0';
+    seed += read_text(out + "/model.safetensors");
+    write_atomically(fs, fmt::format("{}/hf/{}", folder, name), seed);
+  }
+  fs.remove_all(folder + "/folder");
+}
+
 // One row of each type's blocks, without a model around it.
 void write_block_seeds(const std::string& folder) {
   for (const GgufPacking& packing : gguf_packings()) {
@@ -68,6 +109,7 @@ int main(int argc, char** argv) try {
   if (argc != 2) return 2;
   terse::write_seeds(argv[1]);
   terse::write_block_seeds(argv[1]);
+  terse::write_folder_seeds(argv[1]);
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "fuzz_seeds: %s\n", e.what());
