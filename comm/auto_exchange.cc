@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "comm/plan/step_model.h"
 
 namespace terse {
 namespace {
@@ -27,23 +28,6 @@ double middle_of(std::vector<double> values) {
 }
 
 }  // namespace
-
-StepTimes median(const std::vector<StepTimes>& times) {
-  StepTimes typical;
-  const auto of = [&](auto&& part) {
-    std::vector<double> values;
-    for (const StepTimes& t : times) values.push_back(part(t));
-    return middle_of(std::move(values));
-  };
-  typical.forward = of([](const StepTimes& t) { return t.forward; });
-  typical.backward = of([](const StepTimes& t) { return t.backward; });
-  typical.exposed = of([](const StepTimes& t) { return t.exposed; });
-  typical.apply = of([](const StepTimes& t) { return t.apply; });
-  const size_t buckets = times.empty() ? 0 : times.front().ready.size();
-  for (size_t b = 0; b < buckets; ++b)
-    typical.ready.push_back(of([b](const StepTimes& t) { return t.ready.at(b); }));
-  return typical;
-}
 
 AutoExchange::AutoExchange(Group group, std::vector<SelectCandidate> choices, AutoChooser chooser,
                            AutoOptions options)

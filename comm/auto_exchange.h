@@ -74,7 +74,4 @@ class AutoExchange final : public SelectExchange, public Decider {
   std::vector<ExchangeDecision> decisions_;
 };
 
-// Component by component.
-StepTimes median(const std::vector<StepTimes>& times);
-
 }  // namespace terse

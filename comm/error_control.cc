@@ -102,11 +102,16 @@ void ErrorControl::save(StateWriter& state) const {
   if (mean_) mean_->save(state);
 }
 
-void ErrorControl::load(const StateReader& state, int64_t ranks) {
+void ErrorControl::load(const StateReader& state, bool own) {
   for (size_t b = 0; b < counts_.size(); ++b)
     counts_[b].current = counts_[b].committed = static_cast<uint64_t>(
         state.integer(Scope::shared, steps_key(static_cast<int64_t>(b))).value_or(0));
-  each([&](Residual& r) { r.load(state, ranks); });
+  each([&](Residual& r) { r.load(state, own); });
+}
+
+// In every policy r is what goes into the codec beside the message; h falls by as much.
+void ErrorControl::add(int64_t bucket, const at::Tensor& owed) {
+  at::Tensor(residual_.current(bucket)).add_(owed);
 }
 
 }  // namespace terse

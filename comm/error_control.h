@@ -24,8 +24,8 @@
 // Also counts each bucket's exchanges, which tags its messages and seeds what is drawn at random: a
 // step that is rolled back does not count.
 //
-// On another number of ranks all of these become their means over the old ranks (comm/residual.h),
-// which keeps mean e and mean h.
+// On ranks that share otherwise all of these become their means over the old ranks
+// (comm/residual.h), which keeps mean e and mean h.
 #pragma once
 #include <ATen/core/Tensor.h>
 
@@ -76,7 +76,9 @@ class ErrorControl {
   double squared_norm() const;  // of what was not sent yet: e, or h for ef21
 
   void save(StateWriter& state) const;
-  void load(const StateReader& state, int64_t ranks);
+  void load(const StateReader& state, bool own);  // as Residual's
+  // More that this rank has not sent yet: of the bucket's elements, fp32.
+  void add(int64_t bucket, const at::Tensor& owed);
 
   // The committed r (see above), in its storage type. For tests and `terse lab`.
   const at::Tensor& residual(int64_t bucket) const { return residual_.current(bucket); }

@@ -119,8 +119,9 @@ class Exchange {
   virtual at::Tensor server_residual(int64_t bucket) const { return (void)bucket, at::Tensor(); }
 
   virtual void save(StateWriter& state) const { (void)state; }
-  // Same number of ranks: bitwise. Another number: every rank gets the mean of the saved worker
-  // residuals and its part of the concatenated server residual, so the pending update is unchanged.
+  // Same number of ranks, on as many nodes under hierarchy: bitwise. Otherwise every rank gets the
+  // mean of the saved worker residuals and its part of the concatenated server residual, so the
+  // pending update is unchanged.
   virtual void load(const StateReader& state) { (void)state; }
 
   // Of an exchange that chooses while running; null: nothing is decided in votes.

@@ -7,6 +7,7 @@
 #include "comm/plan/exchange_costs.h"
 #include "comm/plan/exchange_probe.h"
 #include "comm/plan/link_probe.h"
+#include "comm/plan/step_model.h"
 
 namespace terse {
 namespace {
@@ -17,15 +18,6 @@ std::vector<ExchangeOptions> candidates_of(const ExchangeOptions& options) {
   for (const std::string& name : options.candidates)
     if (!options.compressed() || !is_dense(name)) all.push_back(options.with_codec(name));
   return all;
-}
-
-StepModel model_of(const StepTimes& times, int64_t ranks) {
-  return {.forward = times.forward,
-          .backward = times.backward,
-          .ready = times.ready,
-          .apply = times.apply,
-          .cores = at::get_num_threads(),
-          .ranks = ranks};
 }
 
 // Measures link and codecs on all ranks, and lets rank 0's numbers choose.
@@ -40,7 +32,8 @@ AutoChoice measure_and_choose(Group& group, const std::vector<ExchangeOptions>& 
          .dense = !options.compressed(),
          .costs = exchange_costs(options, plan, group.size(),
                                  slowest(group, measure_exchange(options, plan, group.size())))});
-  return choose_exchange(model_of(times, group.size()), measured, link, current);
+  return choose_exchange(step_model(times, at::get_num_threads(), group.size()), measured, link,
+                         current);
 }
 
 }  // namespace

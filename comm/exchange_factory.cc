@@ -9,6 +9,7 @@
 #include "comm/gather_exchange.h"
 #include "comm/hierarchical_exchange.h"
 #include "comm/lgreco_exchange.h"
+#include "comm/lgreco_timer.h"
 #include "comm/low_rank_exchange.h"
 #include "comm/make_exchange.h"
 #include "comm/two_stage_exchange.h"
@@ -62,6 +63,26 @@ bool two_levels(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per
   return options.hierarchy && ranks_per_node != ranks && ranks_per_node != 1;
 }
 
+// Around `inner`, the exchange of its family, between nodes of so many ranks.
+std::unique_ptr<Exchange> make_lgreco(const Group& group, const ExchangeOptions& options,
+                                      std::unique_ptr<Exchange> inner, int64_t ranks_per_node) {
+  const LgrecoFamily family = family_of(options);
+  LgrecoOptions lgreco{
+      .every = options.every,
+      .allocation = {.rule = options.budget == "squares" ? BudgetRule::squares : BudgetRule::norms},
+      .ranks_per_node = ranks_per_node,
+      .replay = !options.replay.empty(),
+      .replayed = options.replayed};
+  if (options.cost == "time") {
+    if (ranks_per_node > 1)
+      fail(ExitCode::usage,
+           "[exchange] cost = \"time\" predicts flat exchanges and does not go with hierarchy; use "
+           "cost = \"bytes\"");
+    lgreco.timer = make_lgreco_timer(group, options, family);
+  }
+  return std::make_unique<LgrecoExchange>(group, std::move(inner), family, lgreco);
+}
+
 // make(group, true), or with [exchange] hierarchy make(ranks of different nodes, false).
 std::unique_ptr<Exchange> over_nodes(
     const Group& group, const ExchangeOptions& options, at::Device device, int64_t ranks_per_node,
@@ -96,11 +117,8 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
         return make_flat(std::move(ranks), options, device, whole_run);
       });
   if (codec != "lgreco") return exchange;
-  return std::make_unique<LgrecoExchange>(
-      group, std::move(exchange), family_of(options),
-      LgrecoOptions{.every = options.every,
-                    .allocation = {.rule = options.budget == "squares" ? BudgetRule::squares
-                                                                       : BudgetRule::norms}});
+  const bool nodes = two_levels(options, group.size(), ranks_per_node);
+  return make_lgreco(group, options, std::move(exchange), nodes ? ranks_per_node : 1);
 }
 
 std::unique_ptr<Exchange> make_dense_exchange(const Group& group, const ExchangeOptions& options,

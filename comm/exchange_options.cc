@@ -40,13 +40,13 @@ class Owners {
 const std::vector<std::string> kCandidates = {"fp32", "bf16", "onebit", "bits", "topk", "lowrank"};
 
 void check_auto(const ExchangeOptions& options, Keys& keys) {
+  if (!options.replay.empty() && options.codec != "auto" && options.codec != "lgreco")
+    keys.problem("replay", "has no effect with codec = \"" + options.codec +
+                               "\"; decisions of auto and of lgreco are repeated");
   if (options.codec != "auto") {
     if (!options.candidates.empty())
       keys.problem("candidates",
                    "has no effect with codec = \"" + options.codec + "\"; it belongs to auto");
-    if (!options.replay.empty())
-      keys.problem("replay", "has no effect with codec = \"" + options.codec +
-                                 "\"; decisions of auto are repeated");
     return;
   }
   for (const std::string& name : options.candidates) {
@@ -92,13 +92,16 @@ void ExchangeOptions::bind(Keys& keys) {
   keys.texts("candidates", candidates,
              "auto: what may be chosen, of fp32, bf16, onebit, bits, topk, lowrank; empty = what "
              "does not put the optimizer's convergence at risk");
-  keys.text("replay", replay, "auto: a run whose decisions are repeated instead of measuring");
+  keys.text("replay", replay,
+            "auto, lgreco: a run whose decisions are repeated instead of own ones");
   keys.choice(
       "family", family, {"lowrank", "topk", "bits"},
       "lgreco: what is chosen for each matrix; its key (rank, density, bits) is the reference");
   keys.integer("every", every, 15, int64_t{1} << 40, "lgreco, auto: steps between decisions");
   keys.choice("budget", budget, {"norms", "squares"},
               "lgreco: errors are added up as norms or as squared norms");
+  keys.choice("cost", cost, {"bytes", "time"},
+              "lgreco: what is saved: bytes, or the predicted time of a step");
   keys.choice("feedback", feedback, {"classic", "ef21", "econtrol"},
               "policy of the error feedback");
   keys.number(
@@ -148,11 +151,15 @@ void ExchangeOptions::check(Keys& keys) const {
   owners.check("residual", residual != standard.residual, {"onebit", "bits", "topk"});
   owners.check("backend_all_reduce", backend_all_reduce, {"fp32"});
   if (codec != "lgreco")
-    for (const auto& [key, set] : {std::pair("family", family != standard.family),
-                                   std::pair("budget", budget != standard.budget)})
+    for (const auto& [key, set] :
+         {std::pair("family", family != standard.family),
+          std::pair("budget", budget != standard.budget), std::pair("cost", cost != standard.cost)})
       owners.check(key, set, {"lgreco"});
   if (codec != "lgreco" && codec != "auto")
     owners.check("every", every != standard.every, {"lgreco", "auto"});
+  if (cost == "time" && hierarchy)
+    keys.problem("cost",
+                 "\"time\" predicts flat exchanges and does not go with hierarchy; use \"bytes\"");
   if (eta != standard.eta && feedback != "econtrol")
     keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
   if (owners.uses("topk") && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");

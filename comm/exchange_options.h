@@ -29,7 +29,7 @@ struct ExchangeOptions {
   // auto (comm/auto_exchange.h): any of fp32 | bf16 | onebit | bits | topk | lowrank; empty: what
   // suits the optimizer (optim/make_reducer.h)
   std::vector<std::string> candidates{};
-  std::string replay{};  // a run whose decisions are taken instead of own ones
+  std::string replay{};  // auto, lgreco: a run whose decisions are taken instead of own ones
   // Its decisions (first step, choice), no key: whoever reads runs fills them in, on rank 0.
   std::vector<std::pair<int64_t, std::string>> replayed{};
 
@@ -37,6 +37,7 @@ struct ExchangeOptions {
   std::string family = "lowrank";  // lowrank | topk | bits
   int64_t every = 500;             // lgreco, auto: steps between decisions
   std::string budget = "norms";    // norms | squares
+  std::string cost = "bytes";      // bytes | time
 
   std::string feedback = "classic";  // classic | ef21 | econtrol (comm/error_control.h)
   double eta = 0;                    // econtrol; 0: from the codec's contraction

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "comm/exchange_tensors.h"
 #include "comm/mail.h"
+#include "comm/saved_ranks.h"
 
 namespace terse {
 
@@ -29,7 +30,7 @@ GatherExchange::GatherExchange(Group group, std::unique_ptr<Codec> codec,
     : group_(std::move(group)),
       codec_(std::move(codec)),
       device_(device),
-      control_(feedback, "exchange/residual") {
+      control_(feedback, kWorkerResidual) {
   check_cpu(device, codec_->name());
 }
 
@@ -141,7 +142,19 @@ void GatherExchange::save(StateWriter& state) const {
 }
 
 void GatherExchange::load(const StateReader& state) {
-  control_.load(state, group_.size());
+  control_.load(state, shared_alike(state, group_.size()));
+  take_over_owners(state);
+}
+
+// What owners had kept when this ran in two stages (sparse = "auto" on more ranks) is owed by all.
+void GatherExchange::take_over_owners(const StateReader& state) {
+  std::vector<Range> whole;
+  for (const Bucket& bucket : plan_.buckets) whole.push_back({0, bucket.size});
+  Residual owed(kServerResidual);
+  owed.attach(plan_, whole, at::kCPU);
+  if (!owed.saved(state)) return;
+  owed.load(state, false);
+  for (const Bucket& bucket : plan_.buckets) control_.add(bucket.index, owed.current(bucket.index));
 }
 
 }  // namespace terse

@@ -55,6 +55,7 @@ class GatherExchange final : public Exchange {
   struct Slot;
   Slot& slot(int64_t bucket) const { return *slots_.at(static_cast<size_t>(bucket)); }
   std::unique_ptr<Slot> make_slot(const Bucket& bucket, std::span<const double> parameters) const;
+  void take_over_owners(const StateReader& state);
 
   Group group_;
   std::unique_ptr<Codec> codec_;

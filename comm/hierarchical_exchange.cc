@@ -10,6 +10,7 @@
 #include "comm/codec/codec.h"
 #include "comm/codec/dense_arrays.h"
 #include "comm/exchange_tensors.h"
+#include "comm/saved_ranks.h"
 
 namespace terse {
 namespace {
@@ -77,7 +78,9 @@ void append_bits(const uint32_t* words, Range slice, std::vector<int64_t>& eleme
 HierarchicalExchange::HierarchicalExchange(
     const Group& group, int64_t ranks_per_node, Slicing slicing,
     const std::function<std::unique_ptr<Exchange>(Group)>& inner)
-    : inside_(part_of(group, checked(group, ranks_per_node), true)),
+    : ranks_(group.size()),
+      rank_(group.rank()),
+      inside_(part_of(group, checked(group, ranks_per_node), true)),
       between_(part_of(group, ranks_per_node, false)),
       slicing_(slicing),
       inner_(inner(between_)) {}
@@ -117,6 +120,15 @@ void HierarchicalExchange::attach(const BucketPlan& plan) {
     slots_.push_back(std::move(slot));
   }
   inner_->attach(inner_plan);
+}
+
+void HierarchicalExchange::save(StateWriter& state) const {
+  state.value(Scope::shared, kRanksPerNode, static_cast<int64_t>(inside_.size()));
+  inner_->save(state);
+}
+
+void HierarchicalExchange::load(const StateReader& state) {
+  inner_->load(NodeState(state, ranks_, rank_, inside_.size()));
 }
 
 void HierarchicalExchange::set_live(int64_t bucket, const at::Tensor& words) {

@@ -64,8 +64,8 @@ class HierarchicalExchange final : public Exchange {
   void reset_residuals() override { inner_->reset_residuals(); }
   double residual_norm() const override { return inner_->residual_norm(); }
 
-  void save(StateWriter& state) const override { inner_->save(state); }
-  void load(const StateReader& state) override { inner_->load(state); }
+  void save(StateWriter& state) const override;
+  void load(const StateReader& state) override;
 
  private:
   struct Slot;
@@ -73,6 +73,7 @@ class HierarchicalExchange final : public Exchange {
   void average_slice(Slot& slot) const;
   void send_answer(Slot& slot, int64_t bucket);
 
+  int64_t ranks_, rank_;  // of the whole group
   Group inside_, between_;
   Slicing slicing_;
   std::unique_ptr<Exchange> inner_;

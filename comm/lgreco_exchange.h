@@ -3,63 +3,60 @@
 // lose no more than the uniform parameter would and cost least (comm/allocation/allocation.h).
 //
 //   steps k P - A .. k P     sum what is compressed: message + residual, on every rank
-//   until step k P + D       a thread of its own makes the tables: what each choice of each segment
+//   until step k P + D - 1   a thread of its own makes the tables: what each choice of each segment
 //                            would lose, and its bytes
-//   at step k P + D          ranks average their tables (squared errors), all solve the same
-//                            problem and switch together
+//   at step k P + D - 1      ranks average their tables (squared errors); a thread solves
+//   at step k P + D          all have solved the same problem and switch together
 //
 // Tables are averaged, not gradients: a few kilobytes instead of the model. The solution is the
 // same on all ranks because its input is. Residuals and warm factors survive a change.
+//
+// With a timer (cost = "time") not bytes are saved but the predicted step: steps k P - 3 to k P - 1
+// are quiet (comm/decider.h), at step k P the link and, once, the codec are measured
+// (comm/lgreco_timer.h), and what is sent while backward runs anyway costs nothing
+// (comm/plan/allocate_by_time.h). Where no step was timed, as in `terse lab`, all is taken to be
+// waited for.
+//
+// With `replay` nothing is measured or summed: the given decisions hold from the given steps on.
 //
 // Where ranks compress slices for their nodes (comm/hierarchical_exchange.h), each makes the tables
 // of its slices: the squared errors and the bytes of a matrix are the sums over its parts.
 //
 // Vectors travel whole under every choice. Memory: one fp32 copy of what this rank compresses.
-// Collective calls
-// happen in commit(), at the same steps on all ranks; a checkpoint holds the sums, so that a
-// resumed run decides as the uninterrupted one.
+// Collective calls happen in commit(), at the same steps on all ranks; a checkpoint holds the sums
+// and the times, so that a resumed run decides as the uninterrupted one (by time: from what was
+// measured until then).
 #pragma once
 #include <cstdint>
 #include <future>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "comm/allocation/allocation.h"
-#include "comm/codec/codec.h"
 #include "comm/exchange.h"
 #include "comm/group.h"
+#include "comm/lgreco_tables.h"
+#include "comm/lgreco_timer.h"
 #include "comm/residual.h"
 
 namespace terse {
-
-// What may be chosen.
-struct LgrecoFamily {
-  std::vector<double> parameters;      // ascending
-  double reference = 0;                // the uniform one, among them
-  std::shared_ptr<const Codec> codec;  // null: low rank
-};
-LgrecoFamily lgreco_bits(int64_t reference, std::shared_ptr<const Codec> codec);
-LgrecoFamily lgreco_topk(double reference, std::shared_ptr<const Codec> codec);
-LgrecoFamily lgreco_low_rank(int64_t reference);
 
 struct LgrecoOptions {
   int64_t every = 500;  // steps between decisions, P
   int64_t sums = 10;    // steps that are summed before one, A
   int64_t delay = 5;    // steps that the tables have, D
-  AllocationOptions allocation;
+  AllocationOptions allocation{};
+  int64_t ranks_per_node = 1;          // of a hierarchical `inner`
+  std::optional<LgrecoTimer> timer{};  // by time
+  bool replay = false;
+  // (first step it holds for, a decision's value), ascending. On rank 0.
+  std::vector<std::pair<int64_t, std::string>> replayed{};
 };
 
-struct LgrecoDecision {
-  int64_t step = 0;  // exchanges committed so far
-  bool switched = false;
-  double cost = 0;  // bytes a message, of what is in use from now on
-  double uniform_cost = 0;
-  double error = 0, budget = 0;
-  std::vector<std::pair<std::string, double>> parameters;  // by segment, those that can be chosen
-};
-
-class LgrecoExchange final : public Exchange {
+class LgrecoExchange final : public Exchange, public Decider {
  public:
   // `inner` takes the family's parameters through set_parameters().
   LgrecoExchange(Group group, std::unique_ptr<Exchange> inner, LgrecoFamily family,
@@ -94,37 +91,37 @@ class LgrecoExchange final : public Exchange {
   void save(StateWriter& state) const override;
   void load(const StateReader& state) override;
 
-  const std::vector<LgrecoDecision>& decisions() const { return decisions_; }
+  Decider* decider() override { return options_.timer || options_.replay ? this : nullptr; }
+  bool quiet(int64_t step) const override;
+  bool due(int64_t step) const override;
+  void observe(const StepTimes& times) override;
+  void decide(int64_t first_step) override;
+  bool compresses() const override { return true; }
+  using Exchange::observe;  // of messages
+
   std::vector<ExchangeDecision> take_decisions() override;
 
  private:
-  // One segment that can be chosen for.
-  struct Item {
-    int64_t bucket = 0;
-    size_t segment = 0;  // of the bucket
-    int64_t choice = 0;  // in use
-    Range here;          // the part of the bucket that this rank compresses of it; may be empty
-  };
-  struct Tables {
-    std::vector<double> squared_errors;  // [items, choices]
-    std::vector<double> bytes;           // [items, choices]
-    std::vector<double> elements;        // [items]: of which this rank knows
+  struct Solution {
+    AllocationResult result;
+    double computing = 0;
   };
 
-  int64_t choices() const {
-    return static_cast<int64_t>(family_.parameters.size()) + 1;
-  }  // + whole
   int64_t place() const { return steps_ % options_.every; }
-  bool summing() const { return place() >= options_.every - options_.sums; }
+  bool summing() const { return !options_.replay && place() >= options_.every - options_.sums; }
   void sum(int64_t bucket, const at::Tensor& message, const at::Tensor& residual);
   void begin_tables();
-  Tables make_tables(const std::vector<at::Tensor>& sums) const;
-  void fill_item(const Item& item, const at::Tensor& sums, size_t row, Tables& tables) const;
-  const Segment& segment_of(const Item& item) const {
+  void measure();
+  void begin_solving();
+  void settle();
+  std::vector<AllocationSegment> problem(const LgrecoTables& tables) const;
+  const Segment& segment_of(const LgrecoItem& item) const {
     return plan_.buckets[static_cast<size_t>(item.bucket)].segments[item.segment];
   }
-  void decide();
-  Tables averaged(const Tables& own);
+  std::string reason(const Solution& solution) const;
+  std::string value() const;
+  const std::string* replayed(int64_t first_step) const;
+  void take_choices(const std::string& value);
   void apply();
 
   Group group_;
@@ -132,13 +129,15 @@ class LgrecoExchange final : public Exchange {
   LgrecoFamily family_;
   LgrecoOptions options_;
   BucketPlan plan_;
-  std::vector<Item> items_;
+  std::vector<LgrecoItem> items_;
   int64_t steps_ = 0;  // committed exchanges
   std::vector<Range> observed_;
   Residual sums_;  // of observed_. current(): the sums so far; shadow(): with the step under way
-  std::future<Tables> tables_;
-  std::vector<LgrecoDecision> decisions_;
-  size_t taken_ = 0;  // decisions that take_decisions() has handed out
+  std::vector<StepTimes> quiet_;      // since the last measurement
+  std::optional<LgrecoTimes> times_;  // by time: the last measurement
+  std::future<LgrecoTables> tables_;
+  std::future<Solution> solution_;
+  std::vector<ExchangeDecision> decisions_;
 };
 
 }  // namespace terse

@@ -10,6 +10,7 @@
 #include "base/tensor_view.h"
 #include "comm/exchange_tensors.h"
 #include "comm/low_rank.h"
+#include "comm/saved_ranks.h"
 
 namespace terse {
 
@@ -76,7 +77,7 @@ LowRankExchange::LowRankExchange(Group group, const PowerSgdOptions& options, at
     : group_(std::move(group)),
       options_(options),
       device_(device),
-      control_(options.feedback, "exchange/residual") {
+      control_(options.feedback, kWorkerResidual) {
   check_cpu(device, "lowrank");
   if (options.feedback.bf16)
     fail(ExitCode::usage,
@@ -270,7 +271,7 @@ void LowRankExchange::save(StateWriter& state) const {
 
 // A factor of another rank (the allocation has changed since) is cut or filled up.
 void LowRankExchange::load(const StateReader& state) {
-  control_.load(state, group_.size());
+  control_.load(state, shared_alike(state, group_.size()));
   for (const auto& s : slots_) {
     for (const Matrix& a : s->matrices) {
       const auto saved = saved_factor(state, a.segment);

@@ -65,6 +65,11 @@ struct BucketTensors {
   at::Tensor rounded;
 };
 
+struct VarianceFreeze {
+  int64_t step = -1;   // the step after which it stays as it is; -1: it still moves
+  std::string reason;  // empty in a process that did not see it
+};
+
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -109,6 +114,10 @@ class Optimizer {
   // All buckets were applied. `next` is the plan of the step to come: what its phase needs is
   // prepared here (freezing the variance), so that a checkpoint holds it.
   virtual void commit(const StepContext& context, const PhasePlan& next) = 0;
+
+  // When AdamW's variance became fixed ([optim] variance_steps), for those whose schedule begins
+  // there. The same on all ranks; changes only in commit() and load().
+  virtual VarianceFreeze variance_freeze() const { return {}; }
 
   // Why the phase changed last, with the numbers it rests on; "" where the schedule is fixed.
   virtual std::string reason() const { return {}; }

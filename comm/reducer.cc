@@ -88,6 +88,9 @@ bool Reducer::in_sync() const {
   return impl_->in_sync;
 }
 
+VarianceFreeze Reducer::variance_freeze() const {
+  return impl_->optimizer->variance_freeze();
+}
 std::string Reducer::phase_reason() const {
   return impl_->optimizer->reason();
 }

@@ -94,9 +94,10 @@ class Reducer {
   StepResult finish(double local_loss, bool stop = false);
 
   const BucketPlan& plan() const;
-  PhasePlan phase() const;           // of the step to come
-  std::string phase_reason() const;  // Optimizer::reason()
-  bool in_sync() const;              // StepResult::in_sync of the last step
+  PhasePlan phase() const;                 // of the step to come
+  std::string phase_reason() const;        // Optimizer::reason()
+  VarianceFreeze variance_freeze() const;  // Optimizer::variance_freeze()
+  bool in_sync() const;                    // StepResult::in_sync of the last step
   double residual_norm() const;
   // Lossy encodes so far in this process; 0 after a run that asked for compression is an error.
   int64_t encodes() const;

@@ -78,13 +78,21 @@ void Residual::save(StateWriter& state) const {
   }
 }
 
-void Residual::load(const StateReader& state, int64_t ranks) {
+bool Residual::saved(const StateReader& state) const {
+  return std::ranges::any_of(parts_, [&](const Part& part) {
+    for (int64_t rank = 0; rank < state.saved_ranks(); ++rank)
+      if (state.tensor(Scope::own, prefix_ + "/" + part.name, rank)) return true;
+    return false;
+  });
+}
+
+void Residual::load(const StateReader& state, bool own) {
   rollback();
   for (const Part& part : parts_) {
     const int64_t n = part.inside.size();
     at::Tensor host = at::empty({n}, at::kFloat);
     float* out = host.mutable_data_ptr<float>();
-    if (state.saved_ranks() == ranks) {
+    if (own) {
       const TensorView saved =
           state.require(Scope::own, prefix_ + "/" + part.name, DType::f32, {n});
       std::memcpy(out, saved.data.data(), saved.data.size());

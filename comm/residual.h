@@ -5,10 +5,10 @@
 // worker residual covers whole buckets, the server residual this rank's chunk of each.
 //
 // State: "PREFIX/NAME", fp32, Scope::own, one tensor per parameter (its part inside the range), and
-// "PREFIX/NAME.begin", where in the parameter it begins. Loading on the same number of ranks is
-// bitwise. On another number: every element becomes the mean over the saved ranks that kept it (all
-// ranks for a worker's, one for a server's, one a node under hierarchy), so that what future
-// averages still owe is unchanged.
+// "PREFIX/NAME.begin", where in the parameter it begins. Where ranks share as those that saved
+// (comm/saved_ranks.h) loading is bitwise. Otherwise every element becomes the mean over the saved
+// ranks that kept it (all ranks for a worker's, one for a server's, one a node under hierarchy), so
+// that what future averages still owe is unchanged.
 // Memory: 8 bytes an element covered, 4 in bf16. Not thread-safe.
 #pragma once
 #include <ATen/core/Tensor.h>
@@ -21,6 +21,10 @@
 #include "comm/bucket.h"
 
 namespace terse {
+
+// Prefixes of what exchanges keep of their buckets: every rank of its messages, owners of averages.
+inline constexpr const char* kWorkerResidual = "exchange/residual";
+inline constexpr const char* kServerResidual = "exchange/server_residual";
 
 class Residual {
  public:
@@ -42,7 +46,10 @@ class Residual {
       const;  // of the committed buffers, in fp64, the same for every thread count
 
   void save(StateWriter& state) const;
-  void load(const StateReader& state, int64_t ranks);
+  // `own`: every rank takes back what it saved itself. Error(invalid_file) if something is missing.
+  void load(const StateReader& state, bool own);
+  // Whether some rank has saved anything of this residual.
+  bool saved(const StateReader& state) const;
 
  private:
   struct Slot {

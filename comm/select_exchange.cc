@@ -12,13 +12,12 @@
 #include "base/error.h"
 #include "comm/exchange_tensors.h"
 #include "comm/residual.h"
+#include "comm/saved_ranks.h"
 #include "comm/sums.h"
 
 namespace terse {
 namespace {
 
-constexpr const char* kWorker = "exchange/residual";
-constexpr const char* kServer = "exchange/server_residual";
 constexpr const char* kChoice = "exchange/choice";
 
 bool is_saved(const StateReader& state, const char* prefix, const Bucket& bucket) {
@@ -94,15 +93,7 @@ void SelectExchange::select(std::span<const int64_t> choice) {
   }
   inners();
   MemoryState moved(group_.size());
-  std::vector<Range> no_worker, no_server;
-  for (const Bucket& bucket : plan_.buckets) {
-    const auto b = static_cast<size_t>(bucket.index);
-    const bool starts = !lossy(bucket.index) && choices_[static_cast<size_t>(choice[b])].lossy;
-    no_worker.push_back(starts ? Range{0, bucket.size} : Range{});
-    no_server.push_back(own_chunk(bucket));
-  }
-  save_zeros(moved, kWorker, plan_, no_worker);
-  save_zeros(moved, kServer, plan_, no_server);
+  save_nothing_kept(moved, choice);
   save_pending(moved);
   for (size_t b = 0; b < slots_.size(); ++b) slots_[b].choice = choice[b];
   const Inners old = std::exchange(inners_, make_inners());
@@ -113,7 +104,31 @@ void SelectExchange::select(std::span<const int64_t> choice) {
     exchange->save(moved);
     encodes_before_ += exchange->encodes();
   }
+  save_no_owners(moved);
   load_inners(moved);
+}
+
+// What buckets have kept that were dense, or had no owners.
+void SelectExchange::save_nothing_kept(StateWriter& state, std::span<const int64_t> choice) const {
+  std::vector<Range> worker, server;
+  for (const Bucket& bucket : plan_.buckets) {
+    const auto b = static_cast<size_t>(bucket.index);
+    const bool starts = !lossy(bucket.index) && choices_[static_cast<size_t>(choice[b])].lossy;
+    worker.push_back(starts ? Range{0, bucket.size} : Range{});
+    server.push_back(own_chunk(bucket));
+  }
+  save_zeros(state, kWorkerResidual, plan_, worker);
+  save_zeros(state, kServerResidual, plan_, server);
+}
+
+// Who has no owners any more would take over what is saved of theirs, which fold_owed() has moved.
+void SelectExchange::save_no_owners(StateWriter& state) const {
+  std::vector<Range> folded;
+  for (const Bucket& bucket : plan_.buckets) {
+    const bool owners = inner(bucket.index).server_residual(bucket.index).defined();
+    folded.push_back(lossy(bucket.index) && !owners ? Range{0, bucket.size} : Range{});
+  }
+  save_zeros(state, kServerResidual, plan_, folded);
 }
 
 Range SelectExchange::own_chunk(const Bucket& bucket) const {
@@ -297,7 +312,7 @@ void SelectExchange::save_pending(StateWriter& state) const {
     ranges.push_back(s.pending.defined() ? Range{0, bucket.size} : Range{});
     if (!lossy(bucket.index)) state.value(Scope::shared, steps_key(bucket.index), s.steps);
   }
-  Residual kept(kWorker);
+  Residual kept(kWorkerResidual);
   kept.attach(plan_, ranges, at::kCPU);
   for (const Bucket& bucket : plan_.buckets)
     if (slot(bucket.index).pending.defined())
@@ -312,14 +327,14 @@ void SelectExchange::load_inners(const StateReader& state) {
     s.steps = state.integer(Scope::shared, steps_key(bucket.index)).value_or(0);
     s.started = false;
     s.pending = s.sum = at::Tensor();
-    const bool pending = !lossy(bucket.index) && is_saved(state, kWorker, bucket);
+    const bool pending = !lossy(bucket.index) && is_saved(state, kWorkerResidual, bucket);
     ranges.push_back(pending ? Range{0, bucket.size} : Range{});
   }
   for (const auto& exchange : inners_)
     if (exchange) exchange->load(state);
-  Residual kept(kWorker);
+  Residual kept(kWorkerResidual);
   kept.attach(plan_, ranges, at::kCPU);
-  kept.load(state, group_.size());
+  kept.load(state, shared_alike(state, group_.size()));
   for (const Bucket& bucket : plan_.buckets)
     if (ranges[static_cast<size_t>(bucket.index)].size() > 0)
       slot(bucket.index).pending = kept.current(bucket.index);

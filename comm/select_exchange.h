@@ -114,6 +114,8 @@ class SelectExchange : public Exchange {
   Range own_chunk(const Bucket& bucket) const;
   void fold_owed(const Bucket& bucket, const Exchange& from) const;
   bool unused() const;
+  void save_nothing_kept(StateWriter& state, std::span<const int64_t> choice) const;
+  void save_no_owners(StateWriter& state) const;
   void save_pending(StateWriter& state) const;
   void load_inners(const StateReader& state);
 

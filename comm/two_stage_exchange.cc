@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "comm/exchange_tensors.h"
 #include "comm/mail.h"
+#include "comm/saved_ranks.h"
 
 namespace terse {
 
@@ -37,8 +38,8 @@ TwoStageExchange::TwoStageExchange(Group group, std::unique_ptr<Codec> codec,
     : group_(std::move(group)),
       codec_(std::move(codec)),
       device_(device),
-      worker_(feedback, "exchange/residual"),
-      server_("exchange/server_residual") {}
+      worker_(feedback, kWorkerResidual),
+      server_(kServerResidual) {}
 
 TwoStageExchange::~TwoStageExchange() = default;
 
@@ -232,8 +233,13 @@ void TwoStageExchange::save(StateWriter& state) const {
 }
 
 void TwoStageExchange::load(const StateReader& state) {
-  worker_.load(state, group_.size());
-  server_.load(state, group_.size());
+  const bool own = shared_alike(state, group_.size());
+  worker_.load(state, own);
+  // Top-k on few ranks gathers, and has no owners.
+  if (selects() && !server_.saved(state))
+    server_.zero();
+  else
+    server_.load(state, own);
 }
 
 }  // namespace terse

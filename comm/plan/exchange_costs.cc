@@ -84,25 +84,6 @@ std::vector<Transfer> coded_transfers(const ExchangeOptions& options, const Buck
   return {{others, to_owners}, {others, others * padded(owner->bytes(0))}};
 }
 
-// Of an element: what the item takes on `ranks` ranks, where each owner has its share alone.
-std::vector<Work> items_at(const ExchangeOptions& options, int64_t ranks,
-                           const ExchangeSpeed& speed) {
-  std::vector<Work> items = speed.items;
-  const auto n = static_cast<double>(ranks);
-  if (options.worker() == "lowrank" || items.size() < 3) return items;
-  if (one_stage(options, ranks)) {
-    items.back() = items.back() + (n - 1) * speed.per_message;
-    return items;
-  }
-  // Alone, an owner sums and encodes all; else it sums as much, and encodes its share.
-  Work& owner = items[(items.size() - 1) / 2];
-  const auto share = [&](double all, double encode) {
-    return std::max(all - encode, 0.2 * all) + encode / n;
-  };
-  owner = {share(owner.alone, items[0].alone), share(owner.team, items[0].team)};
-  return items;
-}
-
 }  // namespace
 
 double sparse_bytes(int64_t entries, int64_t elements, bool bf16_values) {
@@ -146,9 +127,27 @@ std::vector<Transfer> exchange_transfers(const ExchangeOptions& options, const B
   return rounds;
 }
 
+std::vector<Work> work_per_element(const ExchangeOptions& options, int64_t ranks,
+                                   const ExchangeSpeed& speed) {
+  std::vector<Work> items = speed.items;
+  const auto n = static_cast<double>(ranks);
+  if (options.worker() == "lowrank" || items.size() < 3) return items;
+  if (one_stage(options, ranks)) {
+    items.back() = items.back() + (n - 1) * speed.per_message;
+    return items;
+  }
+  // Alone, an owner sums and encodes all; else it sums as much, and encodes its share.
+  Work& owner = items[(items.size() - 1) / 2];
+  const auto share = [&](double all, double encode) {
+    return std::max(all - encode, 0.2 * all) + encode / n;
+  };
+  owner = {share(owner.alone, items[0].alone), share(owner.team, items[0].team)};
+  return items;
+}
+
 std::vector<BucketCost> exchange_costs(const ExchangeOptions& options, const BucketPlan& plan,
                                        int64_t ranks, const ExchangeSpeed& speed) {
-  const std::vector<Work> items = items_at(options, ranks, speed);
+  const std::vector<Work> items = work_per_element(options, ranks, speed);
   std::vector<BucketCost> costs;
   for (const Bucket& bucket : plan.buckets) {
     const std::vector<Transfer> transfers = exchange_transfers(options, bucket, ranks);

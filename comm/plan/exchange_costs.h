@@ -51,6 +51,10 @@ std::vector<ExchangeChoice> exchange_choices(const ExchangeOptions& recipe);
 std::vector<Transfer> exchange_transfers(const ExchangeOptions& options, const Bucket& bucket,
                                          int64_t ranks);
 
+// Of an element: what each item takes on one of `ranks` ranks, where an owner has its share alone.
+std::vector<Work> work_per_element(const ExchangeOptions& options, int64_t ranks,
+                                   const ExchangeSpeed& speed);
+
 // std::logic_error if `speed` is of an exchange with other rounds.
 std::vector<BucketCost> exchange_costs(const ExchangeOptions& options, const BucketPlan& plan,
                                        int64_t ranks, const ExchangeSpeed& speed);

@@ -2,33 +2,15 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <map>
 
 #include "base/error.h"
 #include "base/state.h"
 #include "comm/hierarchical_exchange.h"
 #include "comm/make_exchange.h"
-#include "tests/comm/exchange/ranks.h"
+#include "tests/comm/exchange/ledger.h"
 
 namespace terse::testing {
 namespace {
-
-// Matrices of several shapes, a vector, and one that is smaller than what codecs bother with.
-BucketPlan matrices() {
-  BucketPlan plan;
-  const std::vector<std::vector<std::pair<int64_t, int64_t>>> shapes = {
-      {{40, 96}, {1, 96}}, {{64, 64}, {3, 5}, {96, 33}}};
-  for (const auto& shape : shapes) {
-    Bucket bucket{static_cast<int64_t>(plan.buckets.size()), 0, {}};
-    for (const auto& [rows, columns] : shape) {
-      const std::string name = fmt::format("b{}.s{}", bucket.index, bucket.segments.size());
-      bucket.segments.push_back({name, bucket.size, rows * columns, rows, columns, true});
-      bucket.size += rows * columns;
-    }
-    plan.buckets.push_back(std::move(bucket));
-  }
-  return plan;
-}
 
 std::vector<ExchangeOptions> all_options() {
   return {{.codec = "onebit", .block = 64},
@@ -42,41 +24,6 @@ std::vector<ExchangeOptions> all_options() {
 
 std::string label(const ExchangeOptions& o) {
   return fmt::format("{} {} {} {} {}", o.codec, o.sparse, o.values, o.feedback, o.residual);
-}
-
-at::Tensor mean_over_ranks(Group& group, const at::Tensor& own) {
-  at::Tensor all = at::empty({group.size(), own.numel()}, at::kFloat);
-  group.all_gather(all.view({-1}), own.contiguous()).wait();
-  return all.to(at::kDouble).mean(0);
-}
-
-// What future averages still owe: the mean of all that is kept, element by element, plus the
-// owners' residuals, as a checkpoint has them.
-std::vector<at::Tensor> owed(Group& group, const Exchange& exchange, const BucketPlan& plan) {
-  MemoryState state(group.size());
-  exchange.save(state);
-  std::vector<at::Tensor> sums;
-  for (const Bucket& bucket : plan.buckets) {
-    at::Tensor total = at::zeros({bucket.size}, at::kDouble);
-    for (const std::string kind : {"exchange/residual/", "exchange/server_residual/"}) {
-      at::Tensor own = at::zeros({bucket.size}, at::kFloat), kept = at::zeros_like(own);
-      for (const Segment& s : bucket.segments) {
-        const auto saved = state.tensor(Scope::own, kind + s.name, -1);
-        if (!saved) continue;
-        const int64_t begin =
-            state.tensor(Scope::own, kind + s.name + ".begin", -1)->as<int64_t>()[0];
-        const auto values = saved->as<float>();
-        for (size_t i = 0; i < values.size(); ++i) {
-          own[s.offset + begin + static_cast<int64_t>(i)] = values[i];
-          kept[s.offset + begin + static_cast<int64_t>(i)] = 1.0f;
-        }
-      }
-      const at::Tensor keepers = mean_over_ranks(group, kept).clamp_min(1e-9);
-      total += mean_over_ranks(group, own) / keepers;
-    }
-    sums.push_back(total);
-  }
-  return sums;
 }
 
 using Make = std::function<std::unique_ptr<Exchange>()>;
@@ -257,61 +204,6 @@ void check_heterogeneous(Group& group) {
   expect(econtrol < 1e-3, fmt::format("EControl ended {} away", econtrol));
 }
 
-// Decides at the same steps for all ranks, loses nothing when it changes parameters, and a run that
-// resumes while gradients are summed (call 10), tables are made (17) or later (20) decides alike.
-void check_lgreco(Group& group, const std::string& family, int64_t ranks_per_node) {
-  const ExchangeOptions options{.codec = "lgreco",
-                                .density = 0.05,
-                                .rank = 2,
-                                .family = family,
-                                .every = 15,
-                                .hierarchy = ranks_per_node > 1};
-  const BucketPlan plan = matrices();
-  constexpr int kCalls = 24;
-  std::map<int, MemoryState> saved;
-  const auto run = [&](int first, bool save) {
-    auto exchange = make_exchange(group, options, at::kCPU, ranks_per_node);
-    exchange->attach(plan);
-    if (first > 0) exchange->load(saved.at(first));
-    std::vector<at::Tensor> sent, given;
-    for (const Bucket& b : plan.buckets)
-      sent.push_back(at::zeros({b.size}, at::kDouble)), given.push_back(sent.back().clone());
-    uint64_t hash = 0;
-    std::string decided;
-    for (int call = first; call < kCalls; ++call) {
-      if (save && (call == 10 || call == 17 || call == 20))
-        exchange->save(saved.emplace(call, MemoryState(group.size())).first->second);
-      for (const Bucket& b : plan.buckets) {
-        const at::Tensor in = message(b.size, group.rank(), call);
-        const at::Tensor answer = average(*exchange, b.index, in);
-        expect_replicas(group, answer, "L-GreCo " + family);
-        sent[static_cast<size_t>(b.index)] += answer.to(at::kDouble);
-        given[static_cast<size_t>(b.index)] += mean_over_ranks(group, in);
-        hash = bytes_hash(answer);
-      }
-      exchange->commit();
-      for (const ExchangeDecision& d : exchange->take_decisions()) decided += d.value + d.reason;
-    }
-    if (first == 0) {
-      const auto kept = owed(group, *exchange, plan);
-      for (size_t b = 0; b < kept.size(); ++b) {
-        const double error =
-            ((sent[b] + kept[b] - given[b]).norm() / given[b].norm()).item<double>();
-        expect(error < 1e-5, fmt::format("L-GreCo {}: ledger is off by {}", family, error));
-      }
-    }
-    return std::pair(hash, decided);
-  };
-  const auto [hash, decided] = run(0, true);
-  expect(!decided.empty(), "L-GreCo " + family + " decided nothing");
-  for (const auto& [call, state] : saved) {
-    const auto [again, decided_again] = run(call, false);
-    expect(again == hash, fmt::format("L-GreCo {}: resumed at {} differs", family, call));
-    expect(call > 19 || decided_again == decided,
-           fmt::format("L-GreCo {}: resumed at {} decides otherwise", family, call));
-  }
-}
-
 // What 2 nodes of 2 ranks have sent: the same on a node's ranks, and all that is in the answer.
 void check_selected(Group& group) {
   const ExchangeOptions options{
@@ -378,7 +270,6 @@ void check_compressed(Group& group) {
       check_rollback(group, label(options), make);
       check_resume(group, label(options), make);
     }
-  for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family, 1);
   if (group.size() != 4) return;
   check_heterogeneous(group);
   for (ExchangeOptions options : all_options()) {
@@ -387,7 +278,6 @@ void check_compressed(Group& group) {
     check_promises(group, label(options) + " in 2 nodes", make, 1e-5);
     check_live(group, label(options) + " in 2 nodes", make);
   }
-  for (const std::string family : {"lowrank", "topk", "bits"}) check_lgreco(group, family, 2);
   check_selected(group);
 }
 

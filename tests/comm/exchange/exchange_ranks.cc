@@ -1,6 +1,6 @@
 // Run by exchange_test.cc on 1 to 4 ranks:
-//   comm_exchange_ranks all | compressed | switching BACKEND | deepspeed | powersgd BACKEND GOLDEN
-//   | hash BACKEND
+//   comm_exchange_ranks all | compressed | lgreco | switching | resharding BACKEND | deepspeed |
+//   powersgd BACKEND GOLDEN | hash BACKEND
 // nccl: on GPUs.
 #include <cstdio>
 
@@ -27,6 +27,10 @@ void run(int argc, char** argv) {
     check_compressed(group);
   } else if (what == "switching") {
     check_switching(group);
+  } else if (what == "lgreco") {
+    check_lgreco(group);
+  } else if (what == "resharding") {
+    check_resharding(group);
   } else if (what == "deepspeed") {
     check_deepspeed(group, argc > 3 ? argv[3] : "");
   } else if (what == "powersgd") {

@@ -13,11 +13,15 @@ using testing::Outcome;
 using testing::Started;
 using namespace std::chrono_literals;
 
-Outcome run(Started launcher, int ranks, const std::vector<std::string>& arguments) {
+Outcome run(Started launcher, int ranks, const std::vector<std::string>& arguments,
+            std::chrono::seconds limit = 60s) {
   std::vector<std::string> command{TERSE_RANKS_PROGRAM};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  return testing::run_ranks(
-      {.launcher = launcher, .ranks = ranks, .command = command, .environment = {}, .limit = 60s});
+  return testing::run_ranks({.launcher = launcher,
+                             .ranks = ranks,
+                             .command = command,
+                             .environment = {},
+                             .limit = limit});
 }
 
 TEST(Exchange, EveryCheckOnOneToFourRanks) {
@@ -32,6 +36,18 @@ TEST(ExchangeSlow, EveryCodecAndPolicyKeepsItsPromises) {
     const Outcome outcome = run(Started::environment, ranks, {"compressed", "gloo"});
     EXPECT_TRUE(outcome.ok()) << outcome.text();
   }
+}
+
+TEST(ExchangeSlow, LgrecoDecidesAlikeAndLosesNothing) {
+  for (const int ranks : {1, 2, 3, 4}) {
+    const Outcome outcome = run(Started::environment, ranks, {"lgreco", "gloo"});
+    EXPECT_TRUE(outcome.ok()) << outcome.text();
+  }
+}
+
+TEST(ExchangeSlow, NothingIsLostOnOtherRanksAndNodes) {
+  const Outcome outcome = run(Started::environment, 4, {"resharding", "gloo"}, 120s);
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
 }
 
 // Over both backends, whose collectives must come in one order under every mixture.

@@ -93,7 +93,9 @@ std::unique_ptr<Exchange> make_switching(Group& group, const std::vector<std::st
 void check_dense(Group& group);
 void check_two_stage(Group& group);
 void check_compressed(Group& group);
+void check_lgreco(Group& group);
 void check_switching(Group& group);
+void check_resharding(Group& group);  // on 4 ranks
 void check_state(Group& group);
 void check_deepspeed(Group& group, const std::string& golden);
 void check_powersgd(Group& group, const std::string& golden);

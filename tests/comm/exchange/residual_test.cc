@@ -65,7 +65,7 @@ TEST(Residual, SameNumberOfRanksIsBitwise) {
     Residual residual("r");
     const auto ranges = chunks_of_rank(3, all.self);
     residual.attach(kPlan, ranges, at::kCPU);
-    residual.load(all, 3);
+    residual.load(all, true);
     EXPECT_TRUE(
         at::equal(residual.current(0), at::arange(ranges[0].begin, ranges[0].end).to(at::kFloat)));
   }
@@ -75,7 +75,7 @@ TEST(Residual, WorkersGetTheMean) {
   SavedRanks all = saved(Kind::worker, 4);
   Residual residual("r");
   residual.attach(kPlan, whole(), at::kCPU);
-  residual.load(all, 2);
+  residual.load(all, false);
   EXPECT_TRUE(at::equal(residual.current(0), at::arange(0, 1305).to(at::kFloat) + 15000));
   EXPECT_TRUE(at::equal(residual.current(1), at::arange(0, 70).to(at::kFloat) + 20000));
 }
@@ -89,7 +89,7 @@ TEST(Residual, ServersAreCutAnew) {
         Residual residual("r");
         const auto ranges = chunks_of_rank(after, rank);
         residual.attach(kPlan, ranges, at::kCPU);
-        residual.load(all, after);
+        residual.load(all, false);
         for (int64_t b = 0; b < 2; ++b) {
           const Range range = ranges[static_cast<size_t>(b)];
           EXPECT_TRUE(at::equal(residual.current(b),
@@ -106,7 +106,7 @@ TEST(Residual, AMissingOneIsAnError) {
     for (const int64_t ranks : {2, 3}) {
       Residual residual("r");
       residual.attach(kPlan, kind == Kind::worker ? whole() : chunks_of_rank(ranks, 0), at::kCPU);
-      EXPECT_THROW(residual.load(empty, ranks), Error);
+      EXPECT_THROW(residual.load(empty, ranks == 2), Error);
     }
 }
 
@@ -133,7 +133,7 @@ TEST(Residual, SlicesOfNodesBecomeTheirMean) {
   }
   Residual residual("r");
   residual.attach(kPlan, whole(), at::kCPU);
-  residual.load(all, 3);
+  residual.load(all, false);
   EXPECT_TRUE(at::equal(residual.current(0), at::arange(0, 1305).to(at::kFloat) + 50));
   EXPECT_TRUE(at::equal(residual.current(1), at::arange(0, 70).to(at::kFloat) + 50));
 }
