@@ -52,10 +52,14 @@ TERSE_INLINE i32x16 bits_of(f32x16 x) {
 TERSE_INLINE f32x16 absolute(f32x16 x) {
   return (f32x16)((i32x16)x & 0x7fffffff);
 }
-// Also turns NaN into `low`.
+// Also turns NaN into `low`. x > low ? x : low is what the processor's maximum is.
 TERSE_INLINE f32x16 clamp(f32x16 x, float low, float high) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_min_ps(_mm512_max_ps((__m512)x, _mm512_set1_ps(low)), _mm512_set1_ps(high));
+#else
   const f32x16 raised = x > low ? x : splat(low);
   return raised < high ? raised : splat(high);
+#endif
 }
 
 // For |x| < 2^31; exact.
@@ -158,9 +162,13 @@ TERSE_INLINE f32x16 butterfly(f32x16 x) {
   if constexpr (stride == 2) other = _mm512_permute_ps((__m512)x, 0x4e);
   if constexpr (stride == 4) other = _mm512_shuffle_f32x4((__m512)x, (__m512)x, 0xb1);
   if constexpr (stride == 8) other = _mm512_shuffle_f32x4((__m512)x, (__m512)x, 0x4e);
-  constexpr int minus = stride == 1 ? 0xaaaa : stride == 2 ? 0xcccc : stride == 4 ? 0xf0f0 : 0xff00;
-  const __m512 sum = _mm512_add_ps(other, (__m512)x);
-  return (f32x16)_mm512_mask_sub_ps(sum, static_cast<__mmask16>(minus), other, (__m512)x);
+  constexpr float s1 = stride == 1 ? -1.0f : 1.0f, s2 = stride == 2 ? -1.0f : 1.0f;
+  constexpr float s4 = stride == 4 ? -1.0f : 1.0f, s8 = stride == 8 ? -1.0f : 1.0f;
+  // Times +-1 is exact, so that this is the sum or the difference, rounded once.
+  const __m512 sign =
+      _mm512_setr_ps(1, s1, s2, s1 * s2, s4, s4 * s1, s4 * s2, s4 * s2 * s1, s8, s8 * s1, s8 * s2,
+                     s8 * s2 * s1, s8 * s4, s8 * s4 * s1, s8 * s4 * s2, s8 * s4 * s2 * s1);
+  return (f32x16)_mm512_fmadd_ps((__m512)x, sign, other);
 #elif defined(__AVX2__)
   __m256 half[2];
   std::memcpy(half, &x, sizeof half);

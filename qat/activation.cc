@@ -3,23 +3,44 @@
 #include "qat/tensors.h"
 
 namespace terse {
+namespace {
 
-at::Tensor quantize_activation(const Quantizer& quantizer, const at::Tensor& x,
-                               KeptActivation& kept) {
+at::Tensor quantize(const Quantizer& quantizer, const at::Tensor& x, const at::Tensor& step,
+                    const at::Tensor& decoded, KeptActivation& kept) {
   const int64_t tokens = x.size(0), columns = x.size(1);
-  kept.codes = at::empty({tokens, columns}, x.options().dtype(at::kChar));
-  kept.scales = at::empty({tokens, 1}, x.options().dtype(at::kFloat));
+  const at::Tensor codes = at::empty({tokens, columns}, x.options().dtype(at::kChar));
+  kept.scales = step.defined() ? step : at::empty({tokens, 1}, x.options().dtype(at::kFloat));
+  if (step.defined()) kept.x = x;
   if (quantizer.estimator.masks())
     kept.mask = at::empty({tokens, mask_stride(columns)}, x.options().dtype(at::kByte));
+  quantize_tensor(quantizer, x, {codes, kept.scales, kept.mask, decoded});
+  kept.codes = keep_codes(quantizer.grid.format, codes);
+  return codes;
+}
+
+}  // namespace
+
+at::Tensor quantize_activation(const Quantizer& quantizer, const at::Tensor& x,
+                               const at::Tensor& step, KeptActivation& kept) {
   at::Tensor decoded = at::empty_like(x);
-  quantize_tensor(quantizer, x, {kept.codes, kept.scales, kept.mask, decoded});
+  quantize(quantizer, x, step, decoded, kept);
   return decoded;
+}
+
+at::Tensor encode_activation(const Quantizer& quantizer, const at::Tensor& x,
+                             KeptActivation& kept) {
+  return quantize(quantizer, x, {}, {}, kept);
+}
+
+CodedMatrix coded(const Quantizer& quantizer, const KeptActivation& kept) {
+  return {quantizer.grid.format, kept.codes, kept.scales};
 }
 
 at::Tensor decode_activation(const Quantizer& quantizer, const KeptActivation& kept,
                              at::ScalarType type) {
-  at::Tensor decoded = at::empty(kept.codes.sizes(), kept.codes.options().dtype(type));
-  decode_tensor(quantizer.grid.format, kept.codes, kept.scales, decoded);
+  const at::Tensor codes = unpack_codes(quantizer.grid.format, kept.codes);
+  at::Tensor decoded = at::empty(codes.sizes(), codes.options().dtype(type));
+  decode_tensor(quantizer.grid.format, codes, kept.scales, decoded);
   return decoded;
 }
 

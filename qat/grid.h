@@ -1,48 +1,77 @@
 // Grids: how a group of values becomes codes and a scale. A scale rule and a rounding as named
 // data, so that a new engine format is a row of a table (qat/targets.h), not code.
 //
-//   ScaleRule::rms         sigma = sqrt(mean z^2) over the group in fp32, step = c sigma + eps,
-//   rounded
-//                          to the scale type, at least that type's smallest normal number
-//   ScaleRule::signed_max  d = m / code_min with m the first value of largest magnitude (GGUF Q4_0)
-//   ScaleRule::absmax      d = max |z| / code_max                                        (GGUF
-//   Q8_0) Rounding::floor        q = floor(z / step)                 half-integer grids, decoded
-//   (q+0.5) step Rounding::nearest      q = rint(z / step), ties to even Rounding::ggml_shift   q =
-//   trunc(z / d + (0.5 - code_min)) + code_min Rounding::half_away    q = round(z / d), ties away
-//   from zero
-// then clamped to [code_min, code_max]. Quotients are products with the fp32 inverse; the two GGUF
-// rules use the inverse of d before it is rounded to fp16, as ggml does.
+// Scale of the values z that share it, before it is rounded to the format's scale type:
+//   rms         c sqrt(mean z^2) + eps            QuEST (arXiv 2502.05003); c minimises the squared
+//                                                 error on N(0, 1), constants recomputed
+//   absmean     max(c mean |z|, eps)              BitNet b1.58 (arXiv 2402.17764): c = 1 ternary;
+//                                                 binary: c = 2, which minimises the squared error
+//   absmax      max |z| / c                       c: the level that the largest becomes
+//   signed_max  m / c, m the first of largest |z| GGUF Q4_0: c = -8
+//   mx_floor    2^(floor(log2 max |z|) - 2)       OCP MX 1.0, what ggml does for MXFP4
+//   mx_round    the same of max |z| with its mantissa rounded up from 1.75: compressed-tensors',
+//               less error on N(0, 1)
+//   learned     given by whoever calls (qat/lsq.h)
+// Sums of squares and magnitudes are taken in fp32 in one fixed order. eps keeps zeros finite:
+// 2e-8 / (2^b - 1) on half-integer grids, 1e-8 on others, absmean 1e-5.
 //
-// c is the step that minimises the squared error on N(0, 1) (QuEST, arXiv 2502.05003; constants
-// recomputed). eps keeps a row of zeros finite: half-integer 2e-8 / (2^b - 1), else 1e-8.
+// Codes of t = z / scale, clamped to [code_min, code_max]:
+//   floor       floor(t): half-integer grids, decoded (q + 0.5) scale
+//   nearest     rint(t), ties to even
+//   half_away   round(t), ties away from zero
+//   ggml_shift  trunc(t + (0.5 - code_min)) + code_min
+//   fp4         the nearest E2M1 value, ties to the even mantissa, doubled
+// z / scale is a product with the fp32 inverse of the scale as stored: rounded to its type and
+// never below the type's smallest normal number, so that an encoder that reads the file's scale
+// finds the same codes. `ggml` takes the inverse of the scale before it is rounded, as ggml does
+// for Q4_0 and Q8_0, and so equals ggml's blocks bit for bit wherever their scale is a normal
+// number.
+//
 // A group that holds NaN or infinity gets the scale NaN. Free of torch.
 #pragma once
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "qat/codes.h"
 
 namespace terse {
 
-enum class ScaleRule : uint8_t { rms, signed_max, absmax };
-enum class Rounding : uint8_t { floor, nearest, ggml_shift, half_away };
+enum class ScaleRule : uint8_t { rms, signed_max, absmax, learned, absmean, mx_floor, mx_round };
+enum class Rounding : uint8_t { floor, nearest, ggml_shift, half_away, fp4 };
 
 struct Grid {
   CodeFormat format;
   ScaleRule rule = ScaleRule::rms;
   Rounding rounding = Rounding::floor;
-  float step = 0.0f;  // c of ScaleRule::rms
-  float eps = 0.0f;
+  float step = 0.0f;   // c of the rule
+  float eps = 0.0f;    // of rms and absmean
+  float least = 0.0f;  // no scale is smaller; 0 = the scale type's smallest normal number
+  bool ggml = false;   // codes from the scale before it was rounded
 };
 
-// "half_int" or "int_signed" at 1 to 8 bits, "int_symmetric" at 2 to 8, on the scale rule rms.
-// Error(usage) with the possible names or bits.
+// "half_int" or "int_signed" at 1 to 8 bits, "int_symmetric" at 2 to 8, "ternary" (2 bits stored),
+// "fp4" (4), on the scale rule rms. group: qat/codes.h. Error(usage) with the possible names or
+// bits.
 Grid mse_grid(const std::string& name, int bits, int64_t group, ScaleType scale_type,
               int64_t hadamard);
+// The same grid with another rule and its constants. Error(usage) that names the rules which the
+// grid can have: every one rms and absmax, int_signed signed_max, ternary and binary absmean, fp4
+// the two mx rules.
+Grid with_rule(Grid grid, ScaleRule rule);
+// What GGUF's own quantizers do.
 Grid q4_0_grid();
 Grid q8_0_grid();
 
-// c for N(0, 1): the table in grid.cc. At 1 bit int_signed is {-1, 0}.
+// c of rms for N(0, 1): the table in grid.cc. At 1 bit int_signed is {-1, 0}.
 double mse_step(const std::string& name, int bits);
+
+std::vector<std::string> grid_names();
+// Bits of a grid that has no choice of them, else 0.
+int fixed_bits(const std::string& grid);
+// Of the rules that a recipe can name, all but learned; parse: Error(usage) with the possible.
+std::vector<std::string> rule_names();
+const char* to_string(ScaleRule rule);
+ScaleRule parse_rule(const std::string& name);
 
 }  // namespace terse

@@ -24,6 +24,7 @@ Masked::Masked(std::string name, const LayerMask& mask, std::unique_ptr<Represen
       state_(plan_.schedule.served()) {}
 
 void Masked::set_step(int64_t taken) {
+  taken_ = taken;
   state_ = plan_.schedule.at(taken);
 }
 
@@ -38,12 +39,25 @@ void Masked::encode(const at::Tensor& weight, const at::Tensor& decoded) {
   if (inner_) inner_->encode(weight, decoded);
   if (!state_.masked) {
     if (!inner_) decoded.copy_(weight);
+    note_change();
     return;
   }
   mask_ = select_mask_tensor(state_.pattern, stored(weight));
   if (!mask_.defined())
     fail(ExitCode::non_finite, "the weight of layer '{}' holds NaN or infinity", name_);
+  note_change();
   blend_tensor(inner_ ? decoded : weight, mask_, static_cast<float>(state_.beta), decoded);
+}
+
+void Masked::note_change() {
+  if (taken_ == kServed) return;
+  changed_ = 0;
+  if (mask_.defined() && trained_.defined()) {
+    const at::Tensor now = mask_.cpu(), before = trained_.cpu();
+    changed_ = count_different(now.const_data_ptr<uint8_t>(), before.const_data_ptr<uint8_t>(),
+                               weight_.size(0), weight_.size(1));
+  }
+  trained_ = mask_;
 }
 
 void Masked::adopt(const Codes& given, const at::Tensor& decoded) {
@@ -104,6 +118,11 @@ RepresentationGradients Masked::backward(const at::Tensor& d_decoded) {
     gradients = inner_->backward(flowing);
   else
     gradients.weight = flowing.to(at::kFloat);
+  if (!gradients.parameters.empty() && mask_.defined()) {
+    at::Tensor through = at::empty_like(d_decoded);
+    blend_tensor(d_decoded.contiguous(), mask_, static_cast<float>(state_.beta), through);
+    gradients.parameters = inner_->backward(through).parameters;
+  }
   pull(gradients.weight);
   return gradients;
 }

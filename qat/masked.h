@@ -7,6 +7,9 @@
 //   dW = rotate(trust .* flow(g))            trust: the inner estimator's mask, 1 where there is
 //                                            none; flow: sparsity/flow.h
 //
+// What the inner Representation learns besides (a step) gets the derivative of that forward: its
+// gradient comes through m + (1 - m) beta, whatever the flow.
+//
 // The inner Representation sees the whole weight, pruned elements included: scales are those of the
 // dense weight (as QuEST's 4:8 runs have it), and a weight that comes back finds its code.
 //
@@ -28,10 +31,15 @@ class Masked final : public Representation {
 
   // Steps taken so far, or kServed; holds from the next encode() on.
   void set_step(int64_t taken);
+  // How many steps are dense, where the schedule did not know (kUntilFrozen).
+  void set_dense(int64_t steps) { plan_.schedule.dense = steps; }
   bool has_codes() const { return inner_ != nullptr; }
   const MaskState& state() const { return state_; }
   // Bits of the latest encode() or adopt(), [out, mask_stride(in)]; undefined in the dense stage.
   const at::Tensor& mask() const { return mask_; }
+  // Elements on which it differs from the mask of the encode() before, those as served left out
+  // (their share is the paper's SAD); 0 where either is dense.
+  int64_t changed() const { return changed_; }
 
   // backward() would return what it is given, but for pull(): a product may be added to the
   // gradient in place.
@@ -55,13 +63,17 @@ class Masked final : public Representation {
 
  private:
   at::Tensor stored(const at::Tensor& weight) const;
+  void note_change();
   void add_pruned(const at::Tensor& weight, double factor, const at::Tensor& to) const;
 
   std::string name_;
   LayerMask plan_;
   std::unique_ptr<Representation> inner_;
   MaskState state_;
+  int64_t taken_ = kServed;
   at::Tensor mask_;
+  at::Tensor trained_;  // mask of the latest encode() that was not as served
+  int64_t changed_ = 0;
   at::Tensor weight_;  // of the latest encode(); shares its memory
   bool pulled_ = true;
 };

@@ -7,25 +7,35 @@
 
 namespace terse {
 
+// Panels (base/product/product.h) of a [k, n] matrix: room for them; those of bf16 x; bf16 a [rows,
+// k] times them.
+at::Tensor empty_panels(int64_t k, int64_t n);
+at::Tensor panels_of(const at::Tensor& x);
+at::Tensor times_panels(const at::Tensor& a, const at::Tensor& panels, int64_t n);
+
 class PackedWeight {
  public:
-  // Packs bf16 [out, in], which may change afterwards. Does nothing, and packed() is false, unless
-  // it lies on a CPU with base/product's instruction and both sizes are multiples of 64.
+  // Whether a weight of this shape and place is packed: on a CPU with base/product's instructions,
+  // bf16 compute, both sizes multiples of 64.
+  static bool fits(const at::Tensor& weight, at::ScalarType compute);
+  // Packs bf16 or fp32 [out, in], the latter rounded; it may change afterwards.
   void pack(const at::Tensor& weight);
   bool packed() const { return transposed_.defined(); }
 
   at::Tensor forward(const at::Tensor& x) const;          // [rows, in] -> [rows, out]
   at::Tensor input_gradient(const at::Tensor& dy) const;  // [rows, out] -> [rows, in]
+  at::Tensor values() const;                              // bf16 [out, in], what is multiplied
 
  private:
   int64_t out_ = 0, in_ = 0;
   at::Tensor transposed_, straight_;  // panels
 };
 
-bool can_pack(const at::Tensor& dy, const at::Tensor& x);
-// gradient (fp32 [out, in], contiguous) (+)= dy^T x, of bf16 [rows, out] and [rows, in] for which
-// can_pack() holds.
-void packed_weight_gradient(const at::Tensor& dy, const at::Tensor& x, bool add,
+// Whether dW = dy^T x runs here, for dy and an x of `columns` on the same device in the same type.
+bool can_pack(const at::Tensor& dy, int64_t columns);
+// gradient (fp32 [out, in], contiguous) (+)= dy^T x, of bf16 dy [rows, out], for which can_pack()
+// holds, and the panels of x.
+void packed_weight_gradient(const at::Tensor& dy, const at::Tensor& x_panels, bool add,
                             const at::Tensor& gradient);
 
 }  // namespace terse

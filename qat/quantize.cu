@@ -36,12 +36,13 @@ __device__ void fwht(float* row, int columns, int block, float scale) {
   __syncthreads();
 }
 
-// All threads get the value. `part` has 64 floats.
-__device__ float mean_square(const float* z, int n, float* part) {
+// Mean of squares, or of magnitudes. All threads get the value. `part` has 64 floats.
+__device__ float mean_of(const float* z, int n, bool squares, float* part) {
+  const auto term = [=](int i) { return squares ? __fmul_rn(z[i], z[i]) : fabsf(z[i]); };
   const int t = threadIdx.x, whole = n / kThreads * kThreads;
   float sum = 0.0f;
-  for (int i = t; i < whole; i += kThreads) sum = __fadd_rn(sum, __fmul_rn(z[i], z[i]));
-  for (int i = whole + t; t < 16 && i < n; i += 16) sum = __fadd_rn(sum, __fmul_rn(z[i], z[i]));
+  for (int i = t; i < whole; i += kThreads) sum = __fadd_rn(sum, term(i));
+  for (int i = whole + t; t < 16 && i < n; i += 16) sum = __fadd_rn(sum, term(i));
   part[t] = sum;
   __syncthreads();
   if (t < 16)
@@ -78,10 +79,54 @@ __device__ float first_largest(const float* z, int n, float* part) {
   return value;
 }
 
-__device__ float rounded(float scale, ScaleStorage type) {
-  if (type == ScaleStorage::f16) return __half2float(__float2half_rn(scale));
-  if (type == ScaleStorage::bf16) return __bfloat162float(__float2bfloat16_rn(scale));
-  return scale;
+// Nearest even with the last `dropped` bits of the mantissa gone.
+__device__ float shortened(float x, int dropped) {
+  const unsigned u = __float_as_uint(x), last = u >> dropped & 1u;
+  return __uint_as_float((u + ((1u << (dropped - 1)) - 1u) + last) >> dropped << dropped);
+}
+
+__device__ float rounded(const QuantizeSpec& spec, float scale) {
+  float near = scale;
+  switch (spec.scale) {
+    case ScaleStorage::f32:
+      return scale;
+    case ScaleStorage::f16:
+      return __half2float(__float2half_rn(scale));
+    case ScaleStorage::bf16:
+      return __bfloat162float(__float2bfloat16_rn(scale));
+    case ScaleStorage::f16_7bit:
+      near = shortened(scale, 17);
+      break;
+    case ScaleStorage::e8m0:
+      near = shortened(scale, 23);
+      break;
+    case ScaleStorage::e4m3:
+      near = shortened(scale, 20);
+      break;
+  }
+  return near <= spec.largest_scale ? near : __int_as_float(0x7f800000);
+}
+
+// By the values of ScaleRule.
+enum Rule { kRms, kSignedMax, kAbsmax, kLearned, kAbsmean, kMxFloor, kMxRound };
+
+__device__ float statistic_of(const QuantizeSpec& spec, const float* z, int n, float* part) {
+  if (spec.rule == kRms || spec.rule == kAbsmean) return mean_of(z, n, spec.rule == kRms, part);
+  const float largest = first_largest(z, n, part);
+  return spec.rule == kSignedMax ? largest : fabsf(largest);
+}
+
+__device__ float scale_from(const QuantizeSpec& spec, float statistic) {
+  if (spec.rule == kRms) return __fadd_rn(__fmul_rn(spec.step, __fsqrt_rn(statistic)), spec.eps);
+  if (spec.rule == kAbsmean) {
+    const float scale = __fmul_rn(spec.step, statistic);
+    return scale < spec.eps ? spec.eps : scale;
+  }
+  if (spec.rule != kMxFloor && spec.rule != kMxRound) return __fdiv_rn(statistic, spec.step);
+  if (!isfinite(statistic)) return statistic;
+  const unsigned bump = spec.rule == kMxRound ? 1u << 21 : 0u;
+  const unsigned exponent = (__float_as_uint(statistic) + bump) >> 23;
+  return __uint_as_float((exponent > 3u ? exponent - 2u : 1u) << 23);
 }
 
 struct Scale {
@@ -89,20 +134,20 @@ struct Scale {
 };
 
 __device__ Scale scale_of(const QuantizeSpec& spec, const float* z, int n, float* part) {
-  if (spec.rule == 0) {
-    const float sigma = __fsqrt_rn(mean_square(z, n, part));
-    const float step = __fadd_rn(__fmul_rn(spec.step, sigma), spec.eps);
-    if (!isfinite(step)) return {nanf(""), 0.0f};
-    const float stored = fmaxf(rounded(step, spec.scale), spec.least_scale);
-    if (!isfinite(stored)) return {nanf(""), 0.0f};
-    return {stored, __fdiv_rn(1.0f, stored)};
-  }
-  const float largest = first_largest(z, n, part);
-  const float d =
-      spec.rule == 1 ? __fdiv_rn(largest, spec.least) : __fdiv_rn(fabsf(largest), spec.most);
-  const float stored = rounded(d, spec.scale);
-  if (!isfinite(d) || !isfinite(stored)) return {nanf(""), 0.0f};
-  return {stored, d == 0.0f ? 0.0f : __fdiv_rn(1.0f, d)};
+  const float scale = scale_from(spec, statistic_of(spec, z, n, part));
+  if (!isfinite(scale)) return {nanf(""), 0.0f};
+  float stored = rounded(spec, __fdiv_rn(scale, spec.tensor_scale));
+  const bool small = fabsf(stored) < spec.least_scale;
+  if (small) stored = spec.least_scale;
+  if (!isfinite(stored)) return {nanf(""), 0.0f};
+  const float divisor = spec.ggml && !small ? scale : __fmul_rn(stored, spec.tensor_scale);
+  return {stored, __fdiv_rn(1.0f, divisor)};
+}
+
+// A step that is given; NaN where the values are not finite, so that the loss shows it.
+__device__ Scale given_scale(float stored, const float* z, int n, float* part) {
+  if (!isfinite(first_largest(z, n, part))) return {nanf(""), 0.0f};
+  return {stored, __fdiv_rn(1.0f, stored)};
 }
 
 // NaN becomes `low`, as on the CPU.
@@ -111,6 +156,14 @@ __device__ float clamp(float x, float low, float high) {
   return x < high ? x : high;
 }
 
+// To the nearest E2M1 value, doubled; NaN becomes a zero.
+__device__ float fp4_code(float t, float most) {
+  const float size = clamp(fabsf(t), 0.0f, most);
+  const float distance = size < 4.0f ? 1.0f : size < 8.0f ? 2.0f : 4.0f;
+  return copysignf(rintf(size / distance) * distance, t);
+}
+
+// `inverse`: of a step of the code.
 __device__ float code_of(const QuantizeSpec& spec, float z, float inverse) {
   const float t = __fmul_rn(z, inverse);
   switch (spec.rounding) {
@@ -121,40 +174,74 @@ __device__ float code_of(const QuantizeSpec& spec, float z, float inverse) {
     case 2:
       return truncf(clamp(__fadd_rn(t, 0.5f - spec.least), 0.0f, spec.most - spec.least)) +
              spec.least;
-    default:
+    case 3:
       return roundf(clamp(t, spec.least, spec.most));
+    default:
+      return fp4_code(t, spec.most);
   }
 }
 
-__device__ bool passes(const QuantizeSpec& spec, float z, float zq, float stored) {
-  const float step = fabsf(stored);
+// `step`: the value of a step of the code.
+__device__ bool passes(const QuantizeSpec& spec, float z, float zq, float step, float inverse) {
+  if (spec.estimator == 3) {
+    const float t = __fmul_rn(z, inverse);
+    return t >= spec.least + spec.offset && t <= spec.most + spec.offset;
+  }
+  const float size = fabsf(step);
   if (spec.estimator == 0) return fabsf(z) <= __int_as_float(0x7f800000);
-  if (spec.estimator == 1) return fabsf(z) <= __fmul_rn(__fmul_rn(spec.strength, spec.reach), step);
-  const float bound = __fmul_rn(__fmul_rn(__fmul_rn(spec.strength, step), 0.5f), 1.0f + 1e-6f);
+  if (spec.estimator == 1) return fabsf(z) <= __fmul_rn(__fmul_rn(spec.strength, spec.reach), size);
+  const float wide = __fmul_rn(spec.gap, size);
+  const float bound = __fmul_rn(__fmul_rn(__fmul_rn(spec.strength, wide), 0.5f), 1.0f + 1e-6f);
   return fabsf(__fsub_rn(zq, z)) <= bound;
+}
+
+// One row into shared memory, in the stored space.
+__device__ void load_row(const QuantizeSpec& spec, const RowSource& in, int columns, float* row) {
+  const long long start = static_cast<long long>(blockIdx.x) * columns;
+  for (int i = threadIdx.x; i < columns; i += kThreads) row[i] = load(in, start + i);
+  __syncthreads();
+  if (spec.block > 1) fwht(row, columns, spec.block, spec.rotation_scale);
+}
+
+__global__ void statistics_kernel(QuantizeSpec spec, RowSource in, float* statistics, int columns) {
+  extern __shared__ float row[];
+  __shared__ float part[kThreads];
+  load_row(spec, in, columns, row);
+  float value = 0.0f;
+  if (spec.group < 0) {
+    value = statistic_of(spec, row, columns, part);
+  } else {
+    const int group = spec.group == 0 ? columns : spec.group;
+    for (int c = 0; c < columns; c += group) {
+      const float scale = scale_from(spec, statistic_of(spec, row + c, group, part));
+      if (!(scale <= value)) value = scale;
+    }
+  }
+  if (threadIdx.x == 0) statistics[blockIdx.x] = value;
 }
 
 __global__ void quantize_kernel(QuantizeSpec spec, RowSource in, RowTarget out, int columns) {
   extern __shared__ float row[];
   __shared__ float part[kThreads];
   const long long start = static_cast<long long>(blockIdx.x) * columns;
-  for (int i = threadIdx.x; i < columns; i += kThreads) row[i] = load(in, start + i);
-  __syncthreads();
-  if (spec.block > 1) fwht(row, columns, spec.block, spec.rotation_scale);
-  const int group = spec.group == 0 ? columns : spec.group, groups = columns / group;
+  load_row(spec, in, columns, row);
+  const int group = spec.group <= 0 ? columns : spec.group, groups = columns / group;
   unsigned char* mask =
       out.mask ? out.mask + static_cast<long long>(blockIdx.x) * ((columns + 7) / 8) : nullptr;
   for (int g = 0; g < groups; ++g) {
-    const Scale scale = scale_of(spec, row + g * group, group, part);
-    if (out.scales && threadIdx.x == 0)
-      out.scales[static_cast<long long>(blockIdx.x) * groups + g] = scale.stored;
+    const long long at = spec.group < 0 ? 0 : static_cast<long long>(blockIdx.x) * groups + g;
+    const Scale scale = spec.given ? given_scale(out.scales[at], row + g * group, group, part)
+                                   : scale_of(spec, row + g * group, group, part);
+    if (out.scales && threadIdx.x == 0 && !spec.given) out.scales[at] = scale.stored;
+    const float inverse = __fmul_rn(scale.inverse, 1.0f / spec.unit);
+    const float step = __fmul_rn(scale.stored, spec.unit * spec.tensor_scale);
     for (int first = 0; first < group; first += kThreads) {
       const int i = first + static_cast<int>(threadIdx.x), column = g * group + i;
       bool pass = false;
       if (i < group) {
-        const float q = code_of(spec, row[column], scale.inverse);
-        const float zq = __fmul_rn(__fadd_rn(q, spec.offset), scale.stored);
-        pass = passes(spec, row[column], zq, scale.stored);
+        const float q = code_of(spec, row[column], inverse);
+        const float zq = __fmul_rn(__fadd_rn(q, spec.offset), step);
+        pass = passes(spec, row[column], zq, step, inverse);
         if (out.codes) out.codes[start + column] = static_cast<signed char>(q);
         if (out.f32) out.f32[start + column] = zq;
         if (out.bf16) out.bf16[start + column] = bf16_bits(zq);
@@ -215,6 +302,16 @@ cudaError_t launch_quantize(const QuantizeSpec& spec, const RowSource& in, const
   if (allowed != cudaSuccess) return allowed;
   quantize_kernel<<<static_cast<unsigned>(rows), kThreads, shared_bytes(columns), stream>>>(
       spec, in, out, columns);
+  return cudaGetLastError();
+}
+
+cudaError_t launch_statistics(const QuantizeSpec& spec, const RowSource& in, float* statistics,
+                              long long rows, int columns, cudaStream_t stream) {
+  if (rows == 0 || columns == 0) return cudaSuccess;
+  const cudaError_t allowed = allow_shared(statistics_kernel, columns);
+  if (allowed != cudaSuccess) return allowed;
+  statistics_kernel<<<static_cast<unsigned>(rows), kThreads, shared_bytes(columns), stream>>>(
+      spec, in, statistics, columns);
   return cudaGetLastError();
 }
 

@@ -23,10 +23,11 @@ struct RowsIn {
 // byte c / 8 for column c, 1 = the gradient passes.
 struct RowsOut {
   int8_t* codes = nullptr;   // [rows, columns]
-  float* scales = nullptr;   // [rows, groups]
+  float* scales = nullptr;   // [rows, groups]; read, not written, where scales_given()
   float* f32 = nullptr;      // decoded, in the stored (rotated) space
   uint16_t* bf16 = nullptr;  // the same, rounded to bf16
   uint8_t* mask = nullptr;
+  float tensor_scale = 1.0f;  // the second scale of e4m3, of shared_scale()
 };
 
 struct CodedRows {
@@ -39,11 +40,21 @@ struct CodedRows {
   float unit = 1.0f;  // a power of two: the format's unit times the tensor's scale
 };
 
-// Largest power of two that divides `columns`, at most 128: the rotation block that fits.
-int64_t fitting_block(int64_t columns);
+// Largest power of two that divides `columns`, at most `most`: the rotation block that fits.
+int64_t fitting_block(int64_t columns, int64_t most = 128);
 
 void quantize_rows(const Grid& grid, const Estimator& estimator, const RowsIn& in,
                    const RowsOut& out);
+
+// Whether scales come from whoever calls: learned ones, and the one of a whole tensor (group -1).
+bool scales_given(const Grid& grid);
+// Whether a tensor must be seen whole before any row is quantized, for its one scale or its second
+// scale. Then: row_statistics() of its rows, one number each, and shared_scale() of all of them,
+// which is the scale as stored (group -1) or the power of two RowsOut::tensor_scale (e4m3) with
+// which the largest group's scale still fits. NaN where the tensor holds NaN or infinity.
+bool shares_scale(const Grid& grid);
+void row_statistics(const Grid& grid, const RowsIn& in, float* statistics);
+float shared_scale(const Grid& grid, const float* statistics, int64_t rows);
 // decoded = (code + offset) * (scale * unit); either output may be null.
 void decode_rows(const CodedRows& in, float* f32, uint16_t* bf16);
 // out = rotate(mask .* in) with blocks of `hadamard` columns (0 = no rotation, mask null = ones);

@@ -19,19 +19,24 @@ struct RowTarget {  // each may be null
   unsigned char* mask;
 };
 
-enum class ScaleStorage : int { f32, f16, bf16 };
+enum class ScaleStorage : int { f32, f16, bf16, f16_7bit, e8m0, e4m3 };  // qat/scale_type.h
 
 // Grid and Estimator of qat/, flattened: rule, rounding and estimator are their enums' values.
 struct QuantizeSpec {
   int rule, rounding, estimator;
   int group, block;
   ScaleStorage scale;
-  float least, most, offset, step, eps, least_scale;
+  bool given, ggml;
+  float least, most, offset, unit, step, eps;
+  float least_scale, largest_scale, tensor_scale, gap;
   float strength, reach, rotation_scale;
 };
 
 cudaError_t launch_quantize(const QuantizeSpec& spec, const RowSource& in, const RowTarget& out,
                             long long rows, int columns, cudaStream_t stream);
+// statistics[row]: qat/quantize.h, row_statistics().
+cudaError_t launch_statistics(const QuantizeSpec& spec, const RowSource& in, float* statistics,
+                              long long rows, int columns, cudaStream_t stream);
 cudaError_t launch_rotate(const RowSource& in, const unsigned char* mask, const RowTarget& out,
                           long long rows, int columns, int block, float scale, cudaStream_t stream);
 cudaError_t launch_decode(const signed char* codes, const float* scales, long long rows,

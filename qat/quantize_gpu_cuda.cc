@@ -21,25 +21,29 @@ void check(cudaError_t status, const char* what, int64_t columns) {
          cudaGetErrorString(status));
 }
 
-QuantizeSpec spec_of(const Quantizer& quantizer) {
-  const Grid& grid = quantizer.grid;
+QuantizeSpec spec_of(const Grid& grid, const Estimator& estimator, float tensor_scale) {
   const CodeFormat& format = grid.format;
   const float down = -(static_cast<float>(format.code_min) + format.offset);
   const float up = static_cast<float>(format.code_max) + format.offset;
   return {.rule = static_cast<int>(grid.rule),
           .rounding = static_cast<int>(grid.rounding),
-          .estimator = static_cast<int>(quantizer.estimator.kind),
+          .estimator = static_cast<int>(estimator.kind),
           .group = static_cast<int>(format.group),
           .block = static_cast<int>(format.hadamard),
           .scale = static_cast<ScaleStorage>(format.scale_type),
+          .given = scales_given(grid),
+          .ggml = grid.ggml,
           .least = static_cast<float>(format.code_min),
           .most = static_cast<float>(format.code_max),
           .offset = format.offset,
+          .unit = format.unit,
           .step = grid.step,
           .eps = grid.eps,
-          .least_scale =
-              format.scale_type == ScaleType::f16 ? 0x1p-14f : std::numeric_limits<float>::min(),
-          .strength = quantizer.estimator.strength,
+          .least_scale = grid.least > 0.0f ? grid.least : smallest_normal(format.scale_type),
+          .largest_scale = largest_scale(format.scale_type),
+          .tensor_scale = tensor_scale,
+          .gap = grid.rounding == Rounding::fp4 ? 4.0f : 1.0f,
+          .strength = estimator.strength,
           .reach = std::max(down, up),
           .rotation_scale = static_cast<float>(
               1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(format.hadamard, 1))))};
@@ -54,13 +58,19 @@ void* stream_of(const at::Tensor& t) {
 
 void quantize_rows(const Quantizer& quantizer, const RowsIn& in, const RowsOut& out, void* stream) {
   const int64_t group = quantizer.grid.format.group;
-  if (out.mask != nullptr && group % 8 != 0)
+  if (out.mask != nullptr && group > 0 && group % 8 != 0)
     fail(ExitCode::usage, "group {} is no multiple of 8, which the GPU's masks need", group);
   check(launch_quantize(
-            spec_of(quantizer), {in.f32, in.bf16},
+            spec_of(quantizer.grid, quantizer.estimator, out.tensor_scale), {in.f32, in.bf16},
             {reinterpret_cast<signed char*>(out.codes), out.scales, out.f32, out.bf16, out.mask},
             in.rows, static_cast<int>(in.columns), handle(stream)),
         "quantizing", in.columns);
+}
+
+void row_statistics(const Grid& grid, const RowsIn& in, float* statistics, void* stream) {
+  check(launch_statistics(spec_of(grid, {}, 1.0f), {in.f32, in.bf16}, statistics, in.rows,
+                          static_cast<int>(in.columns), handle(stream)),
+        "measuring", in.columns);
 }
 
 void decode_rows(const CodedRows& in, float* f32, uint16_t* bf16, void* stream) {

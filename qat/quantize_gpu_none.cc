@@ -18,6 +18,9 @@ void* stream_of(const at::Tensor&) {
 void quantize_rows(const Quantizer&, const RowsIn&, const RowsOut&, void*) {
   absent();
 }
+void row_statistics(const Grid&, const RowsIn&, float*, void*) {
+  absent();
+}
 void decode_rows(const CodedRows&, float*, uint16_t*, void*) {
   absent();
 }

@@ -1,16 +1,13 @@
 #include "qat/quantized_linear.h"
 
-#include <torch/custom_class.h>
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
 
-#include <ATen/Parallel.h>
+#include <array>
+#include <utility>
 
 #include "base/error.h"
-#include "base/half.h"
-#include "qat/activation.h"
-#include "qat/masked.h"
-#include "qat/packed_product.h"
-#include "qat/representation.h"
-#include "qat/tensors.h"
+#include "qat/linear_layer.h"
 
 namespace terse {
 namespace {
@@ -19,80 +16,13 @@ using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
 
-// What forward and backward share; kept alive by the graph.
-struct Layer : torch::CustomClassHolder {
-  std::string name;
-  at::ScalarType compute = at::kBFloat16;
-  std::optional<Quantizer> activations;
-  std::unique_ptr<Representation> representation;  // null: plain
-  Masked* masked = nullptr;                        // the representation, where it is one
-  at::Tensor multiplied;  // [out, in], compute type, stored space: what the matmul sees
-  PackedWeight packed;    // of `multiplied`, where the processor gains by it
-  bool frozen = false;    // runs on given codes
-  at::Tensor weight;      // the leaf, for preset_gradient()
-};
-
-// Learned tensors of a representation (a step; codebooks and scales).
-constexpr size_t kMostParameters = 2;
-
-int64_t rotation(const Layer& layer) {
-  return layer.representation ? layer.representation->hadamard() : 0;
-}
+// Learned tensors: of the representation (a step; codebooks and scales), then the input's step.
+constexpr size_t kOfWeight = 2;
+constexpr size_t kMostParameters = kOfWeight + 1;
+constexpr size_t kFirstParameter = 2;  // among the arguments of forward
 
 at::Tensor rows_of(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
-}
-
-// The input in the space of the stored weight.
-at::Tensor stored_input(const Layer& layer, const at::Tensor& rows, KeptActivation& kept) {
-  if (layer.activations) return quantize_activation(*layer.activations, rows, kept);
-  if (rotation(layer) == 0) return rows;
-  at::Tensor rotated = at::empty_like(rows);
-  rotate_tensor(rows, {}, rotation(layer), rotated);
-  return rotated;
-}
-
-at::Tensor input_gradient(const Layer& layer, const KeptActivation& kept, const at::Tensor& d) {
-  if (layer.activations) return activation_gradient(*layer.activations, kept, d);
-  if (rotation(layer) == 0) return d;
-  at::Tensor out = at::empty_like(d);
-  rotate_tensor(d, {}, rotation(layer), out);
-  return out;
-}
-
-// The weight's .grad, where a gradient can be added to it in place, in one pass where autograd
-// would widen it, store it and add it in three. Autograd then gets no gradient from here, but still
-// tells the leaf's hook when the last contribution has come. Undefined: not possible here.
-at::Tensor preset_gradient(const Layer& layer) {
-  const at::Tensor& grad = layer.weight.grad();
-  const bool passes = !layer.representation || (layer.masked && layer.masked->passes_gradient());
-  const bool fits = passes && grad.defined() && grad.is_cpu() && grad.scalar_type() == at::kFloat &&
-                    grad.is_contiguous();
-  return fits ? grad : at::Tensor();
-}
-
-void add_widened(const at::Tensor& d, const at::Tensor& grad) {
-  const auto* from = reinterpret_cast<const uint16_t*>(d.const_data_ptr());
-  auto* to = grad.data_ptr<float>();
-  at::parallel_for(0, d.numel(), 1 << 15, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) to[i] += bf16_to_float(from[i]);
-  });
-}
-
-// dy^T x, added to `grad` if that is possible, else returned.
-at::Tensor weight_product(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& grad) {
-  if (can_pack(dy, x)) {
-    const bool add = grad.defined();
-    const at::Tensor out =
-        add ? grad : at::empty({dy.size(1), x.size(1)}, dy.options().dtype(at::kFloat));
-    packed_weight_gradient(dy, x, add, out);
-    return add ? at::Tensor() : out;
-  }
-  // oneDNN's bf16 product is up to 1.6 times slower with fewer rows than columns.
-  at::Tensor d = dy.size(1) < x.size(1) ? at::mm(x.t(), dy).t().contiguous() : at::mm(dy.t(), x);
-  if (!grad.defined() || d.scalar_type() != at::kBFloat16) return d;
-  add_widened(d, grad);
-  return {};
 }
 
 class LinearFunction : public Function<LinearFunction> {
@@ -102,41 +32,43 @@ class LinearFunction : public Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& /*weight*/,
                             const std::optional<at::Tensor>& /*parameter 0*/,
                             const std::optional<at::Tensor>& /*parameter 1*/,
-                            const c10::intrusive_ptr<Layer>& layer) {
+                            const std::optional<at::Tensor>& /*the input's step*/,
+                            const c10::intrusive_ptr<LinearLayer>& layer) {
     KeptActivation kept;
     const at::Tensor rows = rows_of(x).contiguous();
-    const at::Tensor input = stored_input(*layer, rows, kept);
+    at::Tensor input;
+    const at::Tensor y = forward_product(*layer, rows, kept, input);
     if (layer->activations)
-      ctx->save_for_backward({layer->multiplied, kept.codes, kept.scales, kept.mask});
+      ctx->save_for_backward({layer->multiplied, kept.codes.bytes, kept.scales, kept.mask, kept.x});
     else
       ctx->save_for_backward({layer->multiplied, input});
     ctx->saved_data["layer"] = at::IValue::make_capsule(layer);
     ctx->saved_data["shape"] = x.sizes().vec();
     std::vector<int64_t> shape = x.sizes().vec();
-    shape.back() = layer->multiplied.size(0);
-    const at::Tensor y = layer->packed.packed() ? layer->packed.forward(input)
-                                                : at::linear(input, layer->multiplied);
+    shape.back() = y.size(1);
     return y.view(shape);
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto layer =
-        c10::static_intrusive_pointer_cast<Layer>(ctx->saved_data["layer"].toCapsule());
+        c10::static_intrusive_pointer_cast<LinearLayer>(ctx->saved_data["layer"].toCapsule());
     const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor& multiplied = saved[0];
-    KeptActivation kept;
-    if (layer->activations) kept = {saved[1], saved[2], saved[3]};
+    LinearInput input{*layer, {}, {}};
+    if (layer->activations)
+      input.kept = {{saved[1], input.columns()}, saved[2], saved[3], saved[4]};
+    else
+      input.plain = saved[1];
     const at::Tensor dy = rows_of(grads[0]).contiguous();
-    variable_list result(2 + kMostParameters + 1);  // one an argument of forward
-    if (ctx->needs_input_grad(0)) {
-      const at::Tensor d =
-          layer->packed.packed() ? layer->packed.input_gradient(dy) : at::mm(dy, multiplied);
-      result[0] = input_gradient(*layer, kept, d).view(ctx->saved_data["shape"].toIntVector());
+    variable_list result(kFirstParameter + kMostParameters + 1);  // one an argument of forward
+    const bool step_learns =
+        layer->input_step && !layer->frozen && ctx->needs_input_grad(layer->input_edge);
+    if (ctx->needs_input_grad(0) || step_learns) {
+      const at::Tensor d = times_weight(*layer, saved[0], dy);
+      result[0] =
+          input_gradient(*layer, input.kept, d).view(ctx->saved_data["shape"].toIntVector());
+      if (step_learns) result[kFirstParameter + kOfWeight] = step_gradient(*layer, input.kept, d);
     }
     if (!ctx->needs_input_grad(1)) return result;
-    const at::Tensor input = layer->activations
-                                 ? decode_activation(*layer->activations, kept, dy.scalar_type())
-                                 : saved[1];
     const at::Tensor preset = preset_gradient(*layer);
     const at::Tensor d = weight_product(dy, input, preset);
     if (d.defined())
@@ -147,24 +79,35 @@ class LinearFunction : public Function<LinearFunction> {
   }
 
  private:
-  static void weight_gradients(Layer& layer, const at::Tensor& d, variable_list& result) {
+  static void weight_gradients(LinearLayer& layer, const at::Tensor& d, variable_list& result) {
     if (!layer.representation) {
       result[1] = d.to(at::kFloat);
       return;
     }
     RepresentationGradients gradients = layer.representation->backward(d);
     result[1] = gradients.weight;
-    std::move(gradients.parameters.begin(), gradients.parameters.end(), result.begin() + 2);
+    std::move(gradients.parameters.begin(), gradients.parameters.end(),
+              result.begin() + kFirstParameter);
   }
 };
 
-void put_behind_mask(Layer& layer, const LayerMask& mask) {
+void put_behind_mask(LinearLayer& layer, const LayerMask& mask) {
   auto masked = std::make_unique<Masked>(layer.name, mask, std::move(layer.representation));
   layer.masked = masked.get();
   layer.representation = std::move(masked);
 }
 
-bool has_codes(const Layer& layer) {
+bool learns(const Quantizer& quantizer) {
+  return quantizer.grid.rule == ScaleRule::learned;
+}
+
+std::unique_ptr<Representation> representation_of(const std::string& name,
+                                                  const Quantizer& quantizer,
+                                                  const at::Tensor& weight) {
+  return learns(quantizer) ? make_lsq(name, quantizer, weight) : make_uniform(name, quantizer);
+}
+
+bool has_codes(const LinearLayer& layer) {
   return layer.representation && (!layer.masked || layer.masked->has_codes());
 }
 
@@ -172,8 +115,14 @@ bool has_codes(const Layer& layer) {
 
 struct QuantizedLinear::Impl {
   at::Tensor weight;
+  std::vector<LearnedTensor> named;  // learned, with the layer's name
   std::array<std::optional<at::Tensor>, kMostParameters> learned;
-  c10::intrusive_ptr<Layer> layer;
+  c10::intrusive_ptr<LinearLayer> layer;
+
+  void learn(size_t place, const LearnedTensor& tensor) {
+    named.push_back({fmt::format("{}.{}", layer->name, tensor.name), tensor.value});
+    learned[place] = tensor.value;
+  }
 };
 
 QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatOptions& options,
@@ -181,21 +130,27 @@ QuantizedLinear::QuantizedLinear(std::string name, at::Tensor weight, const QatO
     : impl_(std::make_unique<Impl>()) {
   TERSE_CHECK(weight.dim() == 2 && weight.scalar_type() == at::kFloat, "fp32 matrix for {}", name);
   LayerPlan plan = plan_layer(options, name, weight.size(1));
-  impl_->layer = c10::make_intrusive<Layer>();
-  Layer& layer = *impl_->layer;
+  impl_->layer = c10::make_intrusive<LinearLayer>();
+  LinearLayer& layer = *impl_->layer;
   layer.name = name;
   layer.compute = compute;
   layer.activations = plan.activations;
-  if (plan.weight) layer.representation = make_uniform(name, *plan.weight);
+  if (plan.weight) layer.representation = representation_of(name, *plan.weight, weight);
+  if (plan.activations && learns(*plan.activations))
+    layer.input_step =
+        LearnedStep::of_input(plan.activations->grid.format, weight.size(1), weight.device());
   if (const auto mask = plan_mask(sparsity, name, weight.size(1))) put_behind_mask(layer, *mask);
-  if (layer.representation || compute != at::kFloat)
-    layer.multiplied = at::empty(weight.sizes(), weight.options().dtype(compute));
   layer.weight = weight;
+  decide_product(layer, plan.weight ? &plan.weight->grid.format : nullptr);
   impl_->weight = std::move(weight);
-  if (!layer.representation) return;
-  const std::vector<LearnedTensor> learned = layer.representation->parameters();
-  TERSE_CHECK(learned.size() <= kMostParameters, "{} learned tensors", learned.size());
-  for (size_t i = 0; i < learned.size(); ++i) impl_->learned[i] = learned[i].value;
+  if (layer.representation) {
+    const std::vector<LearnedTensor> of_weight = layer.representation->parameters();
+    TERSE_CHECK(of_weight.size() <= kOfWeight, "{} learned tensors", of_weight.size());
+    for (size_t i = 0; i < of_weight.size(); ++i) impl_->learn(i, of_weight[i]);
+  }
+  if (!layer.input_step) return;
+  layer.input_edge = kFirstParameter + impl_->named.size();  // absent arguments have none
+  impl_->learn(kOfWeight, {"input_log_step", layer.input_step->log()});
 }
 
 QuantizedLinear::~QuantizedLinear() = default;
@@ -217,37 +172,65 @@ const at::Tensor& QuantizedLinear::weight() const {
 
 void QuantizedLinear::refresh(int64_t taken) {
   const at::NoGradGuard no_grad;
-  Layer& layer = *impl_->layer;
+  LinearLayer& layer = *impl_->layer;
+  if (layer.input_step) layer.input_step->refresh(layer.name);
   if (layer.frozen) return;
   if (layer.masked) layer.masked->set_step(taken);
-  const at::Tensor weight = impl_->weight.detach();
-  if (layer.representation)
-    layer.representation->encode(weight, layer.multiplied);
-  else if (layer.compute == at::kFloat)
-    layer.multiplied = weight;
-  else
-    layer.multiplied.copy_(weight);
-  layer.packed.pack(layer.multiplied);
+  at::Tensor values = impl_->weight.detach();
+  if (layer.representation) {
+    const at::Tensor weight = std::exchange(values, decoded_room(layer));
+    layer.representation->encode(weight, values);
+  }
+  set_multiplied(layer, values);
+}
+
+void QuantizedLinear::set_dense_steps(int64_t steps) {
+  if (impl_->layer->masked) impl_->layer->masked->set_dense(steps);
+}
+
+MaskProgress QuantizedLinear::mask_progress() const {
+  const Masked* masked = impl_->layer->masked;
+  TERSE_CHECK(masked, "{} has no mask", name());
+  return {masked->state(), masked->changed(), impl_->weight.numel()};
 }
 
 void QuantizedLinear::after_step(double learning_rate) {
   const at::NoGradGuard no_grad;
-  const Layer& layer = *impl_->layer;
+  const LinearLayer& layer = *impl_->layer;
   if (layer.masked && !layer.frozen)
     layer.masked->after_step(learning_rate, impl_->weight.detach());
 }
 
 at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
-  Layer& layer = *impl_->layer;
+  LinearLayer& layer = *impl_->layer;
   // Not a copy, and the Reducer may have moved the weight's storage since the last refresh().
   if (!layer.representation && layer.compute == at::kFloat)
     layer.multiplied = impl_->weight.detach();
-  TERSE_CHECK(layer.multiplied.defined(), "{}: forward before refresh", layer.name);
+  TERSE_CHECK(ready(layer), "{}: forward before refresh", layer.name);
+  if (std::exchange(layer.calibrating, false)) {
+    layer.input_step->start(rows_of(x.detach()));
+    layer.input_step->refresh(layer.name);
+  }
   const std::optional<at::Tensor> none;
   if (layer.frozen)
-    return LinearFunction::apply(x, impl_->weight.detach(), none, none, impl_->layer);
+    return LinearFunction::apply(x, impl_->weight.detach(), none, none, none, impl_->layer);
   return LinearFunction::apply(x, impl_->weight, impl_->learned[0], impl_->learned[1],
-                               impl_->layer);
+                               impl_->learned[2], impl_->layer);
+}
+
+const std::vector<LearnedTensor>& QuantizedLinear::learned() const {
+  return impl_->named;
+}
+
+bool QuantizedLinear::calibrate() {
+  impl_->layer->calibrating = impl_->layer->input_step.has_value();
+  return impl_->layer->calibrating;
+}
+
+std::optional<float> QuantizedLinear::input_step() const {
+  const LinearLayer& layer = *impl_->layer;
+  if (!layer.input_step) return std::nullopt;
+  return layer.input_step->scales().item<float>();
 }
 
 Codes QuantizedLinear::codes() const {
@@ -265,7 +248,7 @@ std::optional<WeightMask> QuantizedLinear::mask() const {
 
 void QuantizedLinear::use_codes(const Codes& codes) {
   const at::NoGradGuard no_grad;
-  Layer& layer = *impl_->layer;
+  LinearLayer& layer = *impl_->layer;
   if (!has_codes(layer)) {
     // A file says all that a forward needs; how the codes were made does not matter any more.
     Quantizer quantizer;
@@ -273,18 +256,25 @@ void QuantizedLinear::use_codes(const Codes& codes) {
     quantizer.grid.format.pattern.clear();
     layer.masked = nullptr;
     layer.representation = make_uniform(layer.name, quantizer);
-    layer.multiplied =
-        at::empty(impl_->weight.sizes(), impl_->weight.options().dtype(layer.compute));
   }
   if (!codes.format.pattern.empty() && !layer.masked) put_behind_mask(layer, {});
-  layer.representation->adopt(codes, layer.multiplied);
-  layer.packed.pack(layer.multiplied);
+  const at::Tensor decoded =
+      at::empty(layer.weight.sizes(), layer.weight.options().dtype(layer.compute));
+  layer.representation->adopt(codes, decoded);
+  decide_product(layer, &codes.format);
+  set_multiplied(layer, decoded);
   layer.frozen = true;
 }
 
+void QuantizedLinear::use_input_step(float step) {
+  TERSE_CHECK(impl_->layer->input_step, "{} has no step of its input", name());
+  impl_->layer->input_step->fix(step);
+}
+
 at::Tensor QuantizedLinear::effective_weight() const {
-  const Layer& layer = *impl_->layer;
+  const LinearLayer& layer = *impl_->layer;
   if (has_codes(layer)) return layer.representation->decode();
+  if (layer.packed.packed()) return layer.packed.values().to(at::kFloat);
   return layer.multiplied.detach().to(at::kFloat).clone();
 }
 

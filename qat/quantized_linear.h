@@ -19,6 +19,15 @@
 namespace terse {
 
 class Representation;  // qat/representation.h
+struct LearnedTensor;  // there
+
+// What a mask's schedule does at this step, and how many of the weight's elements joined or left
+// the mask at the latest refresh() of training.
+struct MaskProgress {
+  MaskState state;
+  int64_t changed = 0;
+  int64_t elements = 0;
+};
 
 // The mask of a weight: its pattern and its bits [out, mask_stride(in)] (sparsity/mask.h).
 struct WeightMask {
@@ -41,11 +50,22 @@ class QuantizedLinear {
   bool quantized() const;  // has Codes
   bool masked() const;     // has a mask, at some step at least
   const at::Tensor& weight() const;
+  // fp32 leaves besides the weight, by their full names ("LAYER.log_step", "LAYER.input_log_step"):
+  // whoever optimizes the weight optimizes them too, without weight decay. Empty unless the
+  // estimator is lsq.
+  const std::vector<LearnedTensor>& learned() const;
+  // The next forward() sets a learned step of the input from what it gets; to be done once, before
+  // training. Returns whether there is one.
+  bool calibrate();
 
   // Encodes the current weight; to be called after every change of it, before forward(). `taken`:
   // steps taken so far, which a mask's schedule follows; kServed: as evaluation, checkpoints and
   // export see it (qat/masked.h).
   void refresh(int64_t taken = kServed);
+  // How many steps are dense, where the schedule waited for the variance (sparsity/schedule.h).
+  void set_dense_steps(int64_t steps);
+  // masked() only.
+  MaskProgress mask_progress() const;
   // To be called after an optimizer's step with this learning rate, before refresh(): what SR-STE
   // does to the weight itself. Nothing for other layers.
   void after_step(double learning_rate);
@@ -60,6 +80,9 @@ class QuantizedLinear {
   // Runs on given Codes from now on: evaluation of a checkpoint or an exported file. The weight is
   // then ignored and gets no gradient.
   void use_codes(const Codes& codes);
+  // The input's learned step as the forward has it; empty where it is computed per token.
+  std::optional<float> input_step() const;
+  void use_input_step(float step);
   // What the forward multiplies with, as fp32 in the stored space: decoded codes, or the weight
   // rounded to the compute type.
   at::Tensor effective_weight() const;

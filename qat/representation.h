@@ -7,9 +7,11 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "qat/coded_product.h"
 #include "qat/codes.h"
 #include "qat/plan.h"
 
@@ -41,6 +43,9 @@ class Representation {
   // fp32 [out, in] in the stored space; bit for bit codes().decode().
   virtual at::Tensor decode() const = 0;
   virtual Codes codes() const = 0;
+  // What codes() copies, as it is kept; only of representations that are codes and scales alone,
+  // whose decoded values then need not be written by encode().
+  virtual std::optional<CodedMatrix> coded() const { return std::nullopt; }
 
   // Learned tensors besides the weight (step sizes, codebooks): the optimizer, the exchange and the
   // checkpoint treat them like weights. None for grids with computed scales.
@@ -52,5 +57,9 @@ class Representation {
 
 // Grids with computed scales (qat/grid.h). The mask of the estimator is kept as 1 bit an element.
 std::unique_ptr<Representation> make_uniform(std::string name, const Quantizer& quantizer);
+// Grids with learned steps (qat/lsq.h), which start from this weight; "log_step" is the learned
+// tensor. For quantizers whose scale rule is ScaleRule::learned.
+std::unique_ptr<Representation> make_lsq(std::string name, const Quantizer& quantizer,
+                                         const at::Tensor& weight);
 
 }  // namespace terse

@@ -11,15 +11,27 @@
 namespace terse {
 
 struct Target {
-  std::string name;          // "gguf:q4_0"
-  bool quantizes = false;    // weights become Codes
-  std::optional<Grid> grid;  // fixed by the reader; empty: the other [qat] keys choose
-  bool rotates = false;      // the reader can rotate activations
+  std::string name;        // "gguf:q4_0"
+  bool quantizes = false;  // weights become Codes
+  std::optional<Grid> grid =
+      std::nullopt;      // fixed by the reader; empty: the other [qat] keys choose
+  int64_t rotation = 0;  // block by which the reader rotates activations; 0 = it cannot
+  int64_t block = 1;     // columns that a block of the file holds: inputs are a multiple
+  // Sizes of group that the format has besides the grid's own; 0 = a row.
+  std::vector<int64_t> groups = {};
+  // What the reader rounds activations to, per token; act_bits is then its bits. Empty: the reader
+  // leaves them alone, or `any_activations`: not as training does, whatever that is.
+  std::optional<Grid> activations = std::nullopt;
+  bool any_activations = false;
 };
 
 std::span<const Target> targets();
 std::vector<std::string> target_names();
 // Null if there is none of this name.
 const Target* find_target(const std::string& name);
+// Its grid with another of its groups; -1 = its own. For targets with a grid.
+Grid target_grid(const Target& target, int64_t group);
+// Columns a scale that a recipe may ask for, the target's own first.
+std::vector<int64_t> possible_groups(const Target& target);
 
 }  // namespace terse

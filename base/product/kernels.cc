@@ -16,14 +16,33 @@ void pack_transposed(const uint16_t* x, int64_t k, int64_t first, int64_t last, 
 
 void pack_pairs(const uint16_t* x, int64_t k, int64_t n, int64_t first, int64_t last,
                 uint32_t* panels) {
+  const int64_t end = 2 * last < k ? 2 * last : k;
+  pack_pair_strip(x + 2 * first * n, end - 2 * first, k, n, first, panels);
+}
+
+void pack_pair_strip(const uint16_t* strip, int64_t count, int64_t k, int64_t n, int64_t first,
+                     uint32_t* panels) {
   const int64_t pairs = (k + 1) / 2;
-  for (int64_t p = first; p < last; ++p) {
-    const uint16_t* even = x + 2 * p * n;
-    const bool lone = 2 * p + 1 == k;
+  for (int64_t r = 0; r < count; r += 2) {
+    const uint16_t* even = strip + r * n;
+    const bool lone = r + 1 == count;
+    uint32_t* to = panels + (first + r / 2) * kColumns;
     for (int64_t c = 0; c < n; c += 32)
-      store_pairs(panels + (c / kColumns * pairs + p) * kColumns + c % kColumns,
-                  _mm512_loadu_si512(even + c),
+      store_pairs(to + c / kColumns * pairs * kColumns + c % kColumns, _mm512_loadu_si512(even + c),
                   lone ? _mm512_setzero_si512() : _mm512_loadu_si512(even + n + c));
+  }
+}
+
+void round_values(const float* from, int64_t n, uint16_t* to) {
+  for (int64_t i = 0; i < n; i += 16) {
+    const __m512 x = _mm512_loadu_ps(from + i);
+    const __m512i u = _mm512_castps_si512(x), high = _mm512_srli_epi32(u, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i up = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+    const __m512i rounded =
+        _mm512_mask_or_epi32(_mm512_srli_epi32(up, 16), nan, high, _mm512_set1_epi32(0x40));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), _mm512_cvtepi32_epi16(rounded));
   }
 }
 

@@ -1,131 +1,10 @@
-// No inline function of another header is called here but the compiler's own: the linker keeps one
-// copy of such a function, and it might be the one of the wrong instruction set.
-#include <cfloat>
-
-#if !defined(__F16C__)
-#include "base/half.h"
-#endif
+#include "qat/kernels/codes_of.h"
 #include "qat/kernels/declarations.h"
 #include "qat/kernels/fwht.h"
+#include "qat/kernels/scales.h"
 
 namespace terse::TERSE_ISA {
 namespace {
-
-// A fixed shape of sum, so that no instruction set or vector width changes the bits.
-float mean_square(const float* z, int64_t n) {
-  f32x16 a = {}, b = {}, c = {}, d = {};
-  int64_t i = 0;
-  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    const f32x16 x = load(z + i), y = load(z + i + kLanes);
-    const f32x16 u = load(z + i + 2 * kLanes), v = load(z + i + 3 * kLanes);
-    a += x * x;
-    b += y * y;
-    c += u * u;
-    d += v * v;
-  }
-  for (; i < n; i += kLanes) {
-    const f32x16 x = load(z + i, n - i);
-    a += x * x;
-  }
-  const f32x16 sum = (a + b) + (c + d);
-  float lane[kLanes];
-  store(lane, sum);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (int64_t k = 0; k < width; ++k) lane[k] += lane[k + width];
-  return lane[0] / static_cast<float>(n);
-}
-
-// As bits, in which NaN is larger than infinity, which is larger than every number.
-float largest_magnitude(const float* z, int64_t n) {
-  i32x16 most = {};
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const i32x16 x = bits_of(absolute(load(z + i, n - i)));
-    most = x > most ? x : most;
-  }
-  return __builtin_bit_cast(float, largest_lane(most));
-}
-
-// The first of the largest in magnitude, as ggml picks it.
-float first_largest(const float* z, int64_t n) {
-  const float magnitude = largest_magnitude(z, n);
-  for (int64_t i = 0; i < n; i += kLanes) {
-    const uint32_t hits = lane_bits(absolute(load(z + i, n - i)) == magnitude);
-    if (hits != 0) return z[i + __builtin_ctz(hits)];
-  }
-  return magnitude;  // NaN equals nothing
-}
-
-float through_fp16(float x) {
-#if defined(__F16C__)
-  return _cvtsh_ss(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
-#else
-  return fp16_to_float(fp16_from_float(x));
-#endif
-}
-
-float through_bf16(float x) {
-  const uint32_t u = __builtin_bit_cast(uint32_t, x);
-  return __builtin_bit_cast(float, (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
-}
-
-float rounded(float scale, ScaleType type) {
-  if (type == ScaleType::f16) return through_fp16(scale);
-  if (type == ScaleType::bf16) return through_bf16(scale);
-  return scale;
-}
-
-bool finite(float x) {
-  return __builtin_fabsf(x) <= FLT_MAX;
-}
-
-struct Scale {
-  float stored;   // what the file holds
-  float inverse;  // what values are multiplied with
-};
-
-Scale scale_of(const Grid& grid, const float* z, int64_t n) {
-  const CodeFormat& format = grid.format;
-  if (grid.rule == ScaleRule::rms) {
-    const float step = grid.step * __builtin_sqrtf(mean_square(z, n)) + grid.eps;
-    if (!finite(step)) return {__builtin_nanf(""), 0.0f};
-    const float smallest_normal = format.scale_type == ScaleType::f16 ? 0x1p-14f : FLT_MIN;
-    float stored = rounded(step, format.scale_type);
-    if (stored < smallest_normal) stored = smallest_normal;
-    if (!finite(stored)) return {__builtin_nanf(""), 0.0f};
-    return {stored, 1.0f / stored};
-  }
-  const float d = grid.rule == ScaleRule::signed_max
-                      ? first_largest(z, n) / static_cast<float>(format.code_min)
-                      : largest_magnitude(z, n) / static_cast<float>(format.code_max);
-  const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
-  const float stored = finite(d) ? rounded(d, format.scale_type) : d;
-  if (!finite(stored)) return {__builtin_nanf(""), 0.0f};
-  return {stored, inverse};
-}
-
-// Values are clamped to [min - 1, max + 1] before they become integers, so that the conversion is
-// defined for every input; NaN becomes the least code.
-template <Rounding rounding>
-TERSE_INLINE f32x16 code_of(f32x16 z, float inverse, float least, float most) {
-  if constexpr (rounding == Rounding::floor) {
-    const f32x16 t = clamp(z * inverse, least, most + 0.5f);
-    const f32x16 whole = to_float(to_int(t));
-    return whole > t ? whole - 1.0f : whole;
-  } else if constexpr (rounding == Rounding::nearest) {
-    const f32x16 t = clamp(z * inverse, least, most);
-    return (t + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
-  } else if constexpr (rounding == Rounding::ggml_shift) {
-    const f32x16 t = z * inverse + (0.5f - least);
-    const f32x16 whole = to_float(to_int(clamp(t, 0.0f, most - least)));
-    return whole + least;
-  } else {
-    const f32x16 t = clamp(z * inverse, least, most);
-    const f32x16 size = absolute(t);
-    const f32x16 whole = to_float(to_int(size));
-    const f32x16 away = (size - whole) >= 0.5f ? whole + 1.0f : whole;
-    return t < 0.0f ? -away : away;
-  }
-}
 
 TERSE_INLINE void set_mask(uint8_t* mask, int64_t column, int64_t n, uint32_t bits) {
   if (n >= kLanes && column % 8 == 0) {
@@ -147,14 +26,77 @@ TERSE_INLINE void set_mask(uint8_t* mask, int64_t column, int64_t n, uint32_t bi
   }
 }
 
-// What one group needs besides its values.
-struct Group {
-  float least, most, offset, inverse, stored;
-  float bound;    // the estimator's threshold
-  bool on_value;  // on |z|, else on |zq - z|
+// What all groups of a call share.
+struct Plan {
+  const Grid* grid;
+  Estimator estimator;
+  bool given;    // scales are read, not computed
+  float least;   // scale
+  float tensor;  // second scale
+  float factor;  // of the scale, to the value of one step of the code
+  float reach;   // of the outermost code
+  float gap;     // between neighbouring codes, the widest
 };
 
+Plan plan_of(const Grid& grid, const Estimator& estimator, float tensor) {
+  const CodeFormat& format = grid.format;
+  const float down = -(static_cast<float>(format.code_min) + format.offset);
+  const float up = static_cast<float>(format.code_max) + format.offset;
+  Plan plan{};
+  plan.grid = &grid;
+  plan.estimator = estimator;
+  plan.given = grid.rule == ScaleRule::learned || format.group < 0;
+  plan.least = grid.least > 0.0f ? grid.least : smallest_normal(format.scale_type);
+  plan.tensor = tensor;
+  plan.factor = format.unit * tensor;
+  plan.reach = down > up ? down : up;
+  plan.gap = grid.rounding == Rounding::fp4 ? 4.0f : 1.0f;
+  return plan;
+}
+
+// What one group needs besides its values.
+struct Group {
+  float least, most, offset;
+  float inverse;  // of a step of the code
+  float step;     // the value of a step of the code
+  float bound;    // the estimator's threshold
+  bool on_value;  // on |z|, else on |zq - z|
+  bool inside;    // instead: the gradient passes where z lies between the outermost levels
+};
+
+Group group_of(const Plan& plan, const Scale& scale) {
+  const CodeFormat& format = plan.grid->format;
+  Group g{};
+  g.least = static_cast<float>(format.code_min);
+  g.most = static_cast<float>(format.code_max);
+  g.offset = format.offset;
+  g.inverse = scale.inverse * (1.0f / format.unit);
+  g.step = scale.stored * plan.factor;
+  const float size = __builtin_fabsf(g.step);
+  switch (plan.estimator.kind) {
+    case Estimator::Kind::straight_through:
+      g.bound = __builtin_inff();
+      g.on_value = true;
+      break;
+    case Estimator::Kind::clip:
+      g.bound = plan.estimator.strength * plan.reach * size;
+      g.on_value = true;
+      break;
+    case Estimator::Kind::lsq:
+      g.inside = true;
+      break;
+    case Estimator::Kind::trust:
+      g.bound = plan.estimator.strength * (plan.gap * size) * 0.5f * (1.0f + 1e-6f);
+      break;
+  }
+  return g;
+}
+
 TERSE_INLINE uint32_t trusted(const Group& g, f32x16 z, f32x16 zq) {
+  if (g.inside) {
+    const f32x16 t = z * g.inverse;
+    return lane_bits(t >= g.least + g.offset) & lane_bits(t <= g.most + g.offset);
+  }
   const f32x16 measure = absolute(g.on_value ? z : zq - z);
   return lane_bits(measure <= g.bound);
 }
@@ -166,7 +108,7 @@ void quantize_group(const Group& g, const float* z, int64_t n, int64_t column, i
     const int64_t left = n - c;
     const f32x16 x = load(z + c, left);
     const f32x16 q = code_of<rounding>(x, g.inverse, g.least, g.most);
-    const f32x16 zq = (q + g.offset) * g.stored;
+    const f32x16 zq = (q + g.offset) * g.step;
     if (codes) store(codes + c, to_int8(to_int(q)), left);
     if (f32) store(f32 + c, zq, left);
     if (bf16) store(bf16 + c, bf16_round(zq), left);
@@ -174,52 +116,30 @@ void quantize_group(const Group& g, const float* z, int64_t n, int64_t column, i
   }
 }
 
-Group group_of(const Grid& grid, const Estimator& estimator, const Scale& scale) {
-  const CodeFormat& format = grid.format;
-  Group g{};
-  g.least = static_cast<float>(format.code_min);
-  g.most = static_cast<float>(format.code_max);
-  g.offset = format.offset;
-  g.inverse = scale.inverse;
-  g.stored = scale.stored;
-  const float step = __builtin_fabsf(scale.stored);
-  switch (estimator.kind) {
-    case Estimator::Kind::straight_through:
-      g.bound = __builtin_inff();
-      g.on_value = true;
-      break;
-    case Estimator::Kind::clip: {
-      const float down = -(g.least + g.offset), up = g.most + g.offset;
-      const float reach = down > up ? down : up;
-      g.bound = estimator.strength * reach * step;
-      g.on_value = true;
-      break;
-    }
-    case Estimator::Kind::trust:
-      g.bound = estimator.strength * step * 0.5f * (1.0f + 1e-6f);
-      break;
-  }
-  return g;
-}
-
 template <Rounding rounding>
-void quantize_row(const Grid& grid, const Estimator& estimator, const float* z, int64_t row,
-                  int64_t columns, const RowsOut& out) {
-  const int64_t size = grid.format.group == 0 ? columns : grid.format.group;
+void quantize_row(const Plan& plan, const float* z, int64_t row, int64_t columns,
+                  const RowsOut& out) {
+  const Grid& grid = *plan.grid;
+  const int64_t size = grid.format.group <= 0 ? columns : grid.format.group;
   const int64_t groups = columns / size;
   uint8_t* mask = out.mask ? out.mask + row * mask_stride(columns) : nullptr;
   for (int64_t k = 0; k < groups; ++k) {
     const int64_t column = k * size, at = row * columns + column;
-    const Scale scale = scale_of(grid, z + column, size);
-    if (out.scales) out.scales[row * groups + k] = scale.stored;
-    quantize_group<rounding>(group_of(grid, estimator, scale), z + column, size, column,
+    const float* group = z + column;
+    float* kept =
+        out.scales ? out.scales + (grid.format.group < 0 ? 0 : row * groups + k) : nullptr;
+    const Scale scale = plan.given
+                            ? given_scale(*kept, group, size)
+                            : stored_scale(grid, scale_from(grid, statistic_of(grid, group, size)),
+                                           plan.least, plan.tensor);
+    if (kept && !plan.given) *kept = scale.stored;
+    quantize_group<rounding>(group_of(plan, scale), group, size, column,
                              out.codes ? out.codes + at : nullptr, out.f32 ? out.f32 + at : nullptr,
                              out.bf16 ? out.bf16 + at : nullptr, mask);
   }
 }
 
-using RowFunction = void (*)(const Grid&, const Estimator&, const float*, int64_t, int64_t,
-                             const RowsOut&);
+using RowFunction = void (*)(const Plan&, const float*, int64_t, int64_t, const RowsOut&);
 
 RowFunction row_function(Rounding rounding) {
   switch (rounding) {
@@ -231,8 +151,33 @@ RowFunction row_function(Rounding rounding) {
       return quantize_row<Rounding::ggml_shift>;
     case Rounding::half_away:
       return quantize_row<Rounding::half_away>;
+    case Rounding::fp4:
+      return quantize_row<Rounding::fp4>;
   }
   return nullptr;
+}
+
+// Row r in the stored space: the input itself, or `scratch`.
+const float* stored_row(const CodeFormat& format, const RowsIn& in, int64_t r, float* scratch) {
+  const int64_t at = r * in.columns;
+  if (!in.bf16 && format.hadamard <= 1) return in.f32 + at;
+  for (int64_t c = 0; c < in.columns; c += kLanes) {
+    const int64_t n = in.columns - c;
+    store(scratch + c, in.bf16 ? bf16_load(in.bf16 + at + c, n) : load(in.f32 + at + c, n), n);
+  }
+  if (format.hadamard > 1) fwht_row(scratch, in.columns, format.hadamard);
+  return scratch;
+}
+
+// The largest scale of a row's groups; NaN stays.
+float largest_scale_of(const Grid& grid, const float* z, int64_t columns) {
+  const int64_t size = grid.format.group <= 0 ? columns : grid.format.group;
+  float most = 0.0f;
+  for (int64_t c = 0; c < columns; c += size) {
+    const float scale = scale_from(grid, statistic_of(grid, z + c, size));
+    if (!(scale <= most)) most = scale;
+  }
+  return most;
 }
 
 }  // namespace
@@ -240,18 +185,16 @@ RowFunction row_function(Rounding rounding) {
 void quantize_rows(const Grid& grid, const Estimator& estimator, const RowsIn& in,
                    const RowsOut& out, float* scratch) {
   const RowFunction quantize = row_function(grid.rounding);
+  const Plan plan = plan_of(grid, estimator, out.tensor_scale);
+  for (int64_t r = 0; r < in.rows; ++r)
+    quantize(plan, stored_row(grid.format, in, r, scratch), r, in.columns, out);
+}
+
+void row_statistics(const Grid& grid, const RowsIn& in, float* statistics, float* scratch) {
   for (int64_t r = 0; r < in.rows; ++r) {
-    const int64_t at = r * in.columns;
-    const float* z = in.bf16 ? scratch : in.f32 + at;
-    if (in.bf16 || grid.format.hadamard > 1) {
-      for (int64_t c = 0; c < in.columns; c += kLanes) {
-        const int64_t n = in.columns - c;
-        store(scratch + c, in.bf16 ? bf16_load(in.bf16 + at + c, n) : load(in.f32 + at + c, n), n);
-      }
-      z = scratch;
-    }
-    if (grid.format.hadamard > 1) fwht_row(scratch, in.columns, grid.format.hadamard);
-    quantize(grid, estimator, z, r, in.columns, out);
+    const float* z = stored_row(grid.format, in, r, scratch);
+    statistics[r] = grid.format.group < 0 ? statistic_of(grid, z, in.columns)
+                                          : largest_scale_of(grid, z, in.columns);
   }
 }
 

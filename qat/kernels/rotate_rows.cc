@@ -19,6 +19,35 @@ void write_row(const float* row, int64_t columns, float* f32, uint16_t* bf16) {
   }
 }
 
+// A row of blocks of kFastBlock, from the input to the result through registers alone.
+template <typename In, typename Out>
+void rotate_fast(const In* in, const uint8_t* mask, int64_t columns, Out* out) {
+  fwht_row_of_fast_blocks(
+      columns,
+      [&](int64_t c) TERSE_ALWAYS {
+        f32x16 v;
+        if constexpr (sizeof(In) == sizeof(float))
+          v = load(in + c);
+        else
+          v = bf16_load(in + c, kLanes);
+        return mask ? keep(v, mask_at(mask, c, kLanes)) : v;
+      },
+      [&](int64_t c, f32x16 v) TERSE_ALWAYS {
+        if constexpr (sizeof(Out) == sizeof(float))
+          store(out + c, v);
+        else
+          store(out + c, bf16_round(v));
+      });
+}
+
+void rotate_fast_row(const RowsIn& in, int64_t at, const uint8_t* mask, float* f32,
+                     uint16_t* bf16) {
+  if (f32 && in.f32) rotate_fast(in.f32 + at, mask, in.columns, f32 + at);
+  if (f32 && in.bf16) rotate_fast(in.bf16 + at, mask, in.columns, f32 + at);
+  if (bf16 && in.f32) rotate_fast(in.f32 + at, mask, in.columns, bf16 + at);
+  if (bf16 && in.bf16) rotate_fast(in.bf16 + at, mask, in.columns, bf16 + at);
+}
+
 }  // namespace
 
 void rotate_rows(const RowsIn& in, const uint8_t* mask, int64_t hadamard, float* f32,
@@ -26,6 +55,10 @@ void rotate_rows(const RowsIn& in, const uint8_t* mask, int64_t hadamard, float*
   for (int64_t r = 0; r < in.rows; ++r) {
     const int64_t at = r * in.columns;
     const uint8_t* row_mask = mask ? mask + r * mask_stride(in.columns) : nullptr;
+    if (hadamard == kFastBlock) {
+      rotate_fast_row(in, at, row_mask, f32, bf16);
+      continue;
+    }
     for (int64_t c = 0; c < in.columns; c += kLanes) {
       const int64_t n = in.columns - c;
       f32x16 v = in.f32 ? load(in.f32 + at + c, n) : bf16_load(in.bf16 + at + c, n);

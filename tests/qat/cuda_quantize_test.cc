@@ -1,8 +1,12 @@
 // The row kernels on a GPU against those of the CPU, bit for bit.
 #include <gtest/gtest.h>
 
+#include <ATen/ATen.h>
+
 #include "base/half.h"
+#include "qat/learned_step.h"
 #include "qat/quantize_gpu.h"
+#include "qat/tensors.h"
 #include "tests/qat/rows.h"
 #include "tests/support/gpu.h"
 
@@ -35,7 +39,9 @@ struct Rows {
 Result on_gpu(const Grid& grid, const Estimator& estimator, const RowsIn& in, const Result& like,
               bool with_mask) {
   const OnGpu<int8_t> codes(std::vector<int8_t>(like.codes.size(), 99));
-  const OnGpu<float> scales(std::vector<float>(like.scales.size(), 99));
+  // Scales that are given come from outside.
+  const OnGpu<float> scales(scales_given(grid) ? like.scales
+                                               : std::vector<float>(like.scales.size(), 99));
   const OnGpu<float> f32(std::vector<float>(like.f32.size(), 99));
   const OnGpu<uint16_t> bf16(std::vector<uint16_t>(like.bf16.size(), 99));
   const OnGpu<uint8_t> mask(std::vector<uint8_t>(like.mask.size(), 99));
@@ -44,17 +50,20 @@ Result on_gpu(const Grid& grid, const Estimator& estimator, const RowsIn& in, co
                       .scales = scales.data(),
                       .f32 = f32.data(),
                       .bf16 = bf16.data(),
-                      .mask = with_mask ? mask.data() : nullptr},
+                      .mask = with_mask ? mask.data() : nullptr,
+                      .tensor_scale = like.tensor_scale},
                      gpu_stream());
-  return {codes.host(), scales.host(), f32.host(), bf16.host(),
-          with_mask ? mask.host() : like.mask};
+  return {
+      codes.host(),     scales.host(), f32.host(), bf16.host(), with_mask ? mask.host() : like.mask,
+      like.tensor_scale};
 }
 
 TEST(CudaQuantize, EqualsTheCpuBitForBit) {
   TERSE_NEEDS_GPUS(1);
   const Estimator estimators[] = {{Estimator::Kind::trust, 1.0f},
                                   {Estimator::Kind::clip, 1.3f},
-                                  {Estimator::Kind::straight_through, 1.0f}};
+                                  {Estimator::Kind::straight_through, 1.0f},
+                                  {Estimator::Kind::lsq, 1.0f}};
   for (const Shape& shape : kShapes) {
     std::vector<float> x = normal(shape.rows * shape.columns, 7);
     if (x.size() > 8) x[3] = 0.0f, x[5] = -40.0f, x[6] = 1e-42f, x[7] = -0.0f;
@@ -65,13 +74,13 @@ TEST(CudaQuantize, EqualsTheCpuBitForBit) {
                         .bf16 = bf16 ? half.data() : nullptr,
                         .rows = shape.rows,
                         .columns = shape.columns};
-      for (const Grid& grid : grids(shape))
+      for (const Grid& grid : all_grids(shape))
         for (const Estimator& estimator : estimators) {
           const std::string what = to_string(grid.format) + " columns " +
                                    std::to_string(shape.columns) + (bf16 ? " bf16" : "");
           const Result cpu = quantized(grid, estimator, host);
           // Masks of other groups are refused on a GPU.
-          const bool masked = grid.format.group % 8 == 0;
+          const bool masked = grid.format.group <= 0 || grid.format.group % 8 == 0;
           const Result gpu = on_gpu(grid, estimator, device.in, cpu, masked);
           EXPECT_TRUE(same_bytes(gpu.codes, cpu.codes)) << what;
           EXPECT_TRUE(same_bytes(gpu.scales, cpu.scales)) << what;
@@ -83,10 +92,62 @@ TEST(CudaQuantize, EqualsTheCpuBitForBit) {
   }
 }
 
+// Learned steps (qat/lsq.h): given, for groups or for all rows together.
+TEST(CudaQuantize, GivenStepsEqualTheCpuBitForBit) {
+  TERSE_NEEDS_GPUS(1);
+  const std::vector<float> x = normal(5 * 256, 9);
+  const RowsIn host{.f32 = x.data(), .rows = 5, .columns = 256};
+  const Rows device(x, 5, 256, false);
+  const Estimator lsq{Estimator::Kind::lsq, 1.0f};
+  for (const int64_t group : {-1, 0, 32}) {
+    Grid grid = mse_grid("half_int", 4, group, ScaleType::f32, 128);
+    grid.rule = ScaleRule::learned;
+    Result cpu;
+    cpu.codes.resize(x.size());
+    cpu.mask.resize(x.size() / 8);
+    cpu.scales.assign(group < 0 ? 1 : group == 0 ? 5 : 40, 0.3f);
+    quantize_rows(
+        grid, lsq, host,
+        {.codes = cpu.codes.data(), .scales = cpu.scales.data(), .mask = cpu.mask.data()});
+    const OnGpu<int8_t> codes(std::vector<int8_t>(x.size(), 99));
+    const OnGpu<uint8_t> mask(std::vector<uint8_t>(x.size() / 8, 99));
+    const OnGpu<float> scales(cpu.scales);
+    gpu::quantize_rows({grid, lsq}, device.in,
+                       {.codes = codes.data(), .scales = scales.data(), .mask = mask.data()},
+                       gpu_stream());
+    EXPECT_TRUE(same_bytes(codes.host(), cpu.codes)) << group;
+    EXPECT_TRUE(same_bytes(mask.host(), cpu.mask)) << group;
+    EXPECT_TRUE(same_bytes(scales.host(), cpu.scales)) << group;
+  }
+}
+
+TEST(CudaQuantize, StepGradientsAreTheCpus) {
+  TERSE_NEEDS_GPUS(1);
+  at::manual_seed(4);
+  const at::Tensor x = at::randn({40, 256}), d = at::randn({40, 256});
+  for (const int64_t group : {-1, 0, 32}) {
+    const Quantizer quantizer{learned_grid(mse_grid("int_signed", 4, group, ScaleType::f32, 128)),
+                              parse_estimator("lsq", 4)};
+    at::Tensor expected;
+    for (const at::Device device : {at::Device(at::kCPU), at::Device(at::kCUDA, 0)}) {
+      const at::Tensor there = x.to(device);
+      LearnedStep step = LearnedStep::of_weight(quantizer.grid.format, there);
+      step.refresh("x");
+      at::Tensor codes = at::empty_like(there, at::kChar);
+      at::Tensor mask = at::empty({40, 32}, there.options().dtype(at::kByte));
+      quantize_tensor(quantizer, there, {codes, step.scales().clone(), mask, {}});
+      const at::Tensor gradient = step.gradient(there, codes, mask, d.to(device)).cpu();
+      if (!expected.defined()) expected = gradient;
+      // Sums of 10,240 products in another order.
+      EXPECT_TRUE(at::allclose(gradient, expected, 1e-4, 1e-6)) << group;
+    }
+  }
+}
+
 TEST(CudaQuantize, DecodesToTheBitsOfTheCpu) {
   TERSE_NEEDS_GPUS(1);
   for (const Shape& shape : kShapes)
-    for (const Grid& grid : grids(shape)) {
+    for (const Grid& grid : all_grids(shape)) {
       const std::vector<float> x = normal(shape.rows * shape.columns, 8);
       const Result cpu =
           quantized(grid, {}, {.f32 = x.data(), .rows = shape.rows, .columns = shape.columns});
@@ -97,11 +158,27 @@ TEST(CudaQuantize, DecodesToTheBitsOfTheCpu) {
                         .scales = scales.data(),
                         .rows = shape.rows,
                         .columns = shape.columns,
-                        .group = shape.group,
-                        .offset = grid.format.offset},
+                        .group = grid.format.group,
+                        .offset = grid.format.offset,
+                        .unit = grid.format.unit * cpu.tensor_scale},
                        f32.data(), bf16.data(), gpu_stream());
       EXPECT_TRUE(same_bytes(f32.host(), cpu.f32)) << to_string(grid.format);
       EXPECT_TRUE(same_bytes(bf16.host(), cpu.bf16)) << to_string(grid.format);
+    }
+}
+
+TEST(CudaQuantize, MeasuresATensorToTheBitsOfTheCpu) {
+  TERSE_NEEDS_GPUS(1);
+  for (const Shape& shape : kShapes)
+    for (const Grid& grid : tensor_grids(shape)) {
+      const std::vector<float> x = normal(shape.rows * shape.columns, 8);
+      std::vector<float> cpu(static_cast<size_t>(shape.rows));
+      row_statistics(grid, {.f32 = x.data(), .rows = shape.rows, .columns = shape.columns},
+                     cpu.data());
+      const Rows device(x, shape.rows, shape.columns, false);
+      const OnGpu<float> statistics(std::vector<float>(cpu.size(), 9));
+      gpu::row_statistics(grid, device.in, statistics.data(), gpu_stream());
+      EXPECT_TRUE(same_bytes(statistics.host(), cpu)) << to_string(grid.format);
     }
 }
 

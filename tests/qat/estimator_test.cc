@@ -12,13 +12,16 @@ namespace {
 
 struct Quantized {
   at::Tensor codes, scales, mask, decoded;
+  double tensor_scale = 1;
 };
 
 Quantized quantized(const Quantizer& q, const at::Tensor& x) {
-  const int64_t group = q.grid.format.group == 0 ? x.size(1) : q.grid.format.group;
-  Quantized r{at::empty(x.sizes(), at::kChar), at::empty({x.size(0), x.size(1) / group}),
+  const CodeFormat& format = q.grid.format;
+  const int64_t scale_rows = format.group < 0 ? 1 : x.size(0);
+  Quantized r{at::empty(x.sizes(), at::kChar),
+              at::empty({scale_rows, groups_of(format, x.size(1))}),
               at::empty({x.size(0), mask_stride(x.size(1))}, at::kByte), at::empty(x.sizes())};
-  quantize_tensor(q, x, {r.codes, r.scales, r.mask, r.decoded});
+  r.tensor_scale = quantize_tensor(q, x, {r.codes, r.scales, r.mask, r.decoded});
   return r;
 }
 
@@ -30,9 +33,11 @@ at::Tensor unpacked(const at::Tensor& mask, int64_t columns) {
 }
 
 at::Tensor formula(const Quantizer& q, const at::Tensor& z, const Quantized& r) {
-  const int64_t group = q.grid.format.group == 0 ? z.size(1) : q.grid.format.group;
   const CodeFormat& f = q.grid.format;
-  const at::Tensor step = r.scales.abs().repeat_interleave(group, 1).to(at::kDouble);
+  const int64_t group = f.group <= 0 ? z.size(1) : f.group;
+  const at::Tensor step =
+      r.scales.abs().repeat_interleave(group, 1).to(at::kDouble) * (r.tensor_scale * f.unit);
+  const double gap = f.grid == "fp4" ? 4 : 1;  // 6 is 4 doubled codes from 4
   const double offset = f.offset;
   const double reach = std::max(-(f.code_min + offset), f.code_max + offset);
   const at::Tensor z64 = z.to(at::kDouble);
@@ -43,8 +48,14 @@ at::Tensor formula(const Quantizer& q, const at::Tensor& z, const Quantized& r) 
       return (z64.abs() <= step * (q.estimator.strength * reach)).to(at::kDouble);
     case Estimator::Kind::trust:
       return ((r.decoded.to(at::kDouble) - z64).abs() <=
-              step * (q.estimator.strength * 0.5 * (1 + 1e-6)))
+              step * (q.estimator.strength * gap * 0.5 * (1 + 1e-6)))
           .to(at::kDouble);
+    case Estimator::Kind::lsq: {
+      const at::Tensor level =
+          z64 / (r.scales.repeat_interleave(group, 1).to(at::kDouble) * (r.tensor_scale * f.unit)) -
+          offset;
+      return ((level >= f.code_min) * (level <= f.code_max)).to(at::kDouble);
+    }
   }
   return {};
 }
@@ -52,12 +63,19 @@ at::Tensor formula(const Quantizer& q, const at::Tensor& z, const Quantized& r) 
 std::vector<Quantizer> quantizers() {
   std::vector<Quantizer> all;
   for (const char* estimator :
-       {"straight_through", "clip(1)", "clip(0.7)", "trust(1)", "trust(0.6)"})
+       {"straight_through", "clip(1)", "clip(0.7)", "trust(1)", "trust(0.6)", "lsq"})
     for (const Grid& grid :
          {mse_grid("half_int", 4, 0, ScaleType::f32, 0),
           mse_grid("half_int", 1, 0, ScaleType::f16, 0),
-          mse_grid("int_signed", 3, 32, ScaleType::bf16, 0), q4_0_grid(), q8_0_grid()})
+          mse_grid("int_signed", 3, 32, ScaleType::bf16, 0), q4_0_grid(), q8_0_grid(),
+          mse_grid("fp4", 4, 0, ScaleType::f32, 0),
+          with_rule(mse_grid("fp4", 4, 32, ScaleType::e8m0, 0), ScaleRule::mx_floor),
+          with_rule(mse_grid("fp4", 4, 16, ScaleType::e4m3, 0), ScaleRule::absmax),
+          with_rule(mse_grid("ternary", 2, -1, ScaleType::f32, 0), ScaleRule::absmean)}) {
+      // Steps are learned on evenly spaced codes, from the scale as stored.
+      if (std::string(estimator) == "lsq" && (grid.ggml || grid.format.grid == "fp4")) continue;
       all.push_back({grid, parse_estimator(estimator, 4)});
+    }
   return all;
 }
 

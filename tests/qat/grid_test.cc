@@ -15,6 +15,8 @@ namespace terse {
 namespace {
 
 std::vector<double> levels(const std::string& name, int bits) {
+  if (name == "ternary") return {-1, 0, 1};
+  if (name == "fp4") return {-6, -4, -3, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, 3, 4, 6};
   const int half = 1 << (bits - 1);
   std::vector<double> all;
   for (int k = name == "int_symmetric" ? 1 - half : -half; k < half; ++k)
@@ -57,6 +59,10 @@ double optimum(const std::vector<double>& grid, double near) {
 }
 
 TEST(Grid, StepsMinimiseTheSquaredError) {
+  for (const std::string name : {"ternary", "fp4"}) {
+    const double step = mse_step(name, fixed_bits(name));
+    EXPECT_NEAR(optimum(levels(name, 0), step), step, 1e-8) << name;
+  }
   for (const std::string name : {"half_int", "int_signed", "int_symmetric"}) {
     for (int bits = name == "int_symmetric" ? 2 : 1; bits <= 8; ++bits) {
       const double step = mse_step(name, bits);
@@ -75,6 +81,8 @@ TEST(Grid, StepsEqualThePublishedOnes) {
   EXPECT_NEAR(mse_step("int_signed", 4), 0.3386079308, 1e-7);
   EXPECT_NEAR(mse_step("int_symmetric", 4), 0.3534113245, 1e-7);
   EXPECT_NEAR(mse_step("int_symmetric", 2), 1.2240063591, 1e-7);
+  EXPECT_NEAR(mse_step("ternary", 2), 1.2240063591, 1e-7);
+  EXPECT_NEAR(mse_step("fp4", 4), 0.4870791252, 1e-7);
 }
 
 struct Expected {
@@ -136,7 +144,45 @@ TEST(Grid, ErrorAndTrustOnMillionsOfGaussians) {
       0.01);
 }
 
+// Published errors (our reference's section on constants), and what BitNet's absmean loses.
+TEST(Grid, ErrorOfTernaryAndFp4) {
+  const auto error = [](const Grid& grid) { return sampled(grid, 1000000).error; };
+  const Grid ternary = mse_grid("ternary", 2, 0, ScaleType::f32, 0);
+  EXPECT_NEAR(error(ternary) / 0.19017404, 1.0, 0.01);
+  EXPECT_NEAR(error(with_rule(ternary, ScaleRule::absmean)) / 0.26338, 1.0, 0.01);
+  EXPECT_NEAR(error(mse_grid("fp4", 4, 0, ScaleType::f32, 0)) / 0.01268490, 1.0, 0.01);
+  // Binary: mean |z| is the best scale of any group, sqrt(2 / pi) sigma of an infinite one.
+  const Grid binary = mse_grid("half_int", 1, 0, ScaleType::f32, 0);
+  EXPECT_NEAR(error(with_rule(binary, ScaleRule::absmean)) / 0.36338023, 1.0, 0.01);
+}
+
+// By the definition of the two exponent rules on the largest value, and at its edges.
+TEST(Grid, MxRules) {
+  struct Edge {
+    float largest, floored, rounded;
+  };
+  for (const Edge& e :
+       {Edge{1.0f, 0.25f, 0.25f}, Edge{1.7499f, 0.25f, 0.25f}, Edge{1.75f, 0.25f, 0.5f},
+        Edge{1.9999f, 0.25f, 0.5f}, Edge{2.0f, 0.5f, 0.5f}, Edge{0.0f, 0x1p-126f, 0x1p-126f},
+        Edge{1e-40f, 0x1p-126f, 0x1p-126f}, Edge{3e38f, 0x1p125f, 0x1p126f}}) {
+    for (const bool round : {false, true}) {
+      const Grid grid = with_rule(mse_grid("fp4", 4, 0, ScaleType::e8m0, 0),
+                                  round ? ScaleRule::mx_round : ScaleRule::mx_floor);
+      const std::vector<float> z = {0.0f, -e.largest, e.largest / 3};
+      float scale = 0;
+      quantize_rows(grid, {}, {.f32 = z.data(), .rows = 1, .columns = 3}, {.scales = &scale});
+      EXPECT_EQ(scale, round ? e.rounded : e.floored) << e.largest;
+    }
+  }
+}
+
 TEST(Grid, UsesEveryLevelAndNoOther) {
+  for (const std::string name : {"ternary", "fp4"}) {
+    const Sample s = sampled(mse_grid(name, fixed_bits(name), 0, ScaleType::f32, 0), 100000);
+    std::set<float> expected;
+    for (const double level : levels(name, 0)) expected.insert(static_cast<float>(level) * s.scale);
+    EXPECT_EQ(std::set<float>(s.decoded.begin(), s.decoded.end()), expected) << name;
+  }
   for (int bits = 1; bits <= 4; ++bits) {
     const Sample s = sampled(mse_grid("half_int", bits, 0, ScaleType::f32, 0), 100000);
     EXPECT_EQ(std::set<int8_t>(s.codes.begin(), s.codes.end()).size(), size_t{1} << bits);
@@ -166,8 +212,8 @@ TEST(Grid, IntegerProductIdentity) {
   const Sample w = sampled(mse_grid("half_int", 8, 0, ScaleType::f32, 0), 512);
   int64_t product = 0, sum_a = 0, sum_w = 0;
   std::vector<float> x(512), y(512);
-  decode_rows({a.codes.data(), &a.scale, 1, 512, 0, 0.5f}, x.data(), nullptr);
-  decode_rows({w.codes.data(), &w.scale, 1, 512, 0, 0.5f}, y.data(), nullptr);
+  decode_rows({a.codes.data(), &a.scale, 1, 512, 0, 0.5f, 1.0f}, x.data(), nullptr);
+  decode_rows({w.codes.data(), &w.scale, 1, 512, 0, 0.5f, 1.0f}, y.data(), nullptr);
   double decoded = 0, magnitude = 0;
   for (size_t i = 0; i < 512; ++i) {
     product += int64_t{a.codes[i]} * w.codes[i];
@@ -235,6 +281,10 @@ TEST(Grid, UnknownNamesAndBitsAreErrors) {
   EXPECT_THROW(mse_grid("half-int", 4, 0, ScaleType::f32, 0), Error);
   EXPECT_THROW(mse_grid("half_int", 9, 0, ScaleType::f32, 0), Error);
   EXPECT_THROW(mse_grid("int_symmetric", 1, 0, ScaleType::f32, 0), Error);
+  EXPECT_THROW(mse_grid("ternary", 3, 0, ScaleType::f32, 0), Error);
+  EXPECT_THROW(with_rule(mse_grid("fp4", 4, 0, ScaleType::f32, 0), ScaleRule::absmean), Error);
+  EXPECT_THROW(parse_rule("median"), Error);
+  for (const std::string& name : rule_names()) EXPECT_EQ(to_string(parse_rule(name)), name);
 }
 
 }  // namespace

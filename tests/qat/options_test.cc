@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "base/error.h"
 #include "qat/codes.h"
 #include "qat/grid.h"
@@ -51,7 +53,7 @@ TEST(QatOptions, SaysWhereAnImpossibleCombinationIs) {
   o.group = 64;
   o.hadamard = 128;
   o.estimator = "hope";
-  EXPECT_THAT(problems(o), ElementsAre("hadamard", "weight_bits", "group", "estimator"));
+  EXPECT_THAT(problems(o), ElementsAre("estimator", "hadamard", "weight_bits", "group"));
   o = {};
   o.target = "none";
   o.weight_bits = 9;
@@ -64,19 +66,165 @@ TEST(QatOptions, SaysWhereAnImpossibleCombinationIs) {
   EXPECT_THAT(problems(o), ElementsAre("weight_bits"));
 }
 
-TEST(Plan, TargetsFixTheirGrid) {
+struct Wrong {
+  const char* what;
+  QatOptions options;
+  const char* key;
+  const char* names;  // a possibility that the message must name
+};
+
+QatOptions with(const char* target, const std::function<void(QatOptions&)>& change) {
   QatOptions o;
-  o.target = "gguf:q4_0";
-  const LayerPlan q4 = plan_layer(o, "layer", 256);
-  EXPECT_EQ(to_string(q4.weight->grid.format), "int_signed b4 g32 f16 h0 [-8,7] +0");
-  EXPECT_FALSE(q4.activations);
-  o.act_bits = 8;
-  EXPECT_EQ(plan_layer(o, "layer", 256).activations->grid.format.hadamard, 0);
-  o.target = "gguf:bf16";
-  o.act_bits = 16;
-  EXPECT_FALSE(plan_layer(o, "layer", 256).weight);
-  o.target = "gguf:q9";
-  EXPECT_THROW(plan_layer(o, "layer", 256), Error);
+  o.target = target;
+  change(o);
+  return o;
+}
+
+TEST(QatOptions, NamesThePossible) {
+  const Wrong all[] = {
+      {"rotation", with("onnx:int4", [](auto& o) { o.hadamard = 64; }), "hadamard",
+       "compressed-tensors:w4a4-hadamard"},
+      {"no rotation", with("compressed-tensors:w4a4-hadamard", [](auto& o) { o.hadamard = 0; }),
+       "hadamard", "leave the key out"},
+      {"activations", with("compressed-tensors:w4a16", [](auto& o) { o.act_bits = 8; }), "act_bits",
+       "compressed-tensors:w8a8"},
+      {"activations", with("compressed-tensors:w8a8", [](auto& o) { o.act_bits = 16; }), "act_bits",
+       "compressed-tensors:w4a16"},
+      {"group", with("compressed-tensors:w4a16", [](auto& o) { o.group = 48; }), "group",
+       "128, 64, 32, 0"},
+      {"group", with("gguf:mxfp4", [](auto& o) { o.group = 16; }), "group", "32"},
+      {"bits", with("none", [](auto& o) { o.grid = "fp4", o.weight_bits = 3; }), "grid", "4 bits"},
+      {"bits", with("none", [](auto& o) { o.grid = "int_symmetric", o.weight_bits = 1; }), "grid",
+       "2 to 8"},
+      {"rule", with("none", [](auto& o) { o.grid = "half_int", o.scale = "signed_max"; }), "scale",
+       "rms, absmax"},
+      {"rule", with("gguf:q4_0", [](auto& o) { o.scale = "mx_floor"; }), "scale", "signed_max"},
+      {"act_grid", with("none", [](auto& o) { o.act_grid = "fp4"; }), "act_grid", "act_bits"},
+      {"act_grid", with("none", [](auto& o) { o.act_grid = "fp4", o.act_bits = 8; }), "act_grid",
+       "4 bits"},
+      {"bitnet", with("gguf:q4_0", [](auto& o) { o.estimator = "bitnet"; }), "target",
+       "none, gguf:q2_0, gguf:tq2_0"},
+      {"bitnet", with("none", [](auto& o) { o.estimator = "bitnet", o.act_bits = 4; }), "act_bits",
+       "8"},
+      {"lsq", with("gguf:mxfp4", [](auto& o) { o.estimator = "lsq"; }), "estimator", "half_int"}};
+  for (const Wrong& wrong : all) {
+    Problems keys;
+    wrong.options.check(keys);
+    EXPECT_THAT(keys.at, ElementsAre(wrong.key)) << wrong.what << keys.all;
+    EXPECT_THAT(keys.all, ::testing::HasSubstr(wrong.names)) << wrong.what;
+  }
+}
+
+// What every row of the table fixes; a new format changes this list.
+TEST(Plan, TargetsFixTheirGrid) {
+  struct Row {
+    const char *target, *weight, *rule, *activations;
+  };
+  const Row rows[] = {
+      {"none", "half_int b4 g0 f32 h128 [-8,7] +0.5", "rms", ""},
+      {"gguf:q4_0", "int_signed b4 g32 f16 h0 [-8,7] +0", "signed_max", ""},
+      {"gguf:q4_1", "half_int b4 g32 f16_7bit h0 [-8,7] +0.5", "absmax", ""},
+      {"gguf:q8_0", "int_signed b8 g32 f16 h0 [-127,127] +0", "absmax", ""},
+      {"gguf:q2_0", "ternary b2 g64 f16 h0 [-1,1] +0", "rms", ""},
+      {"gguf:tq2_0", "ternary b2 g256 f16 h0 [-1,1] +0", "rms", ""},
+      {"gguf:q1_0", "half_int b1 g128 f16 h0 [-1,0] +0.5", "absmean", ""},
+      {"gguf:mxfp4", "fp4 b4 g32 e8m0 h0 [-12,12] +0 x0.5", "mx_round", ""},
+      {"gguf:nvfp4", "fp4 b4 g16 e4m3 h0 [-12,12] +0 x0.5", "absmax", ""},
+      {"compressed-tensors:w4a16", "int_signed b4 g128 bf16 h0 [-8,7] +0", "rms", ""},
+      {"compressed-tensors:w8a8", "int_signed b8 g0 bf16 h0 [-128,127] +0", "absmax",
+       "int_signed b8 g0 f32 h0 [-128,127] +0"},
+      {"compressed-tensors:w4a4", "int_signed b4 g128 bf16 h0 [-8,7] +0", "rms",
+       "int_signed b4 g0 f32 h0 [-8,7] +0"},
+      {"compressed-tensors:w4a4-hadamard", "int_signed b4 g128 bf16 h128 [-8,7] +0", "rms",
+       "int_signed b4 g0 f32 h128 [-8,7] +0"},
+      {"compressed-tensors:nvfp4", "fp4 b4 g16 e4m3 h0 [-12,12] +0 x0.5", "absmax", ""},
+      {"onnx:int4", "int_signed b4 g32 f32 h0 [-8,7] +0", "absmax", ""},
+      {"onnx:int8", "int_signed b8 g0 f32 h0 [-128,127] +0", "absmax", ""}};
+  size_t quantizing = 0;
+  for (const Target& target : targets()) quantizing += target.quantizes ? 1 : 0;
+  EXPECT_EQ(quantizing, std::size(rows));
+  for (const Row& row : rows) {
+    QatOptions o;
+    o.target = row.target;
+    EXPECT_THAT(problems(o), IsEmpty()) << row.target;
+    const LayerPlan plan = plan_layer(o, "layer", 256);
+    EXPECT_EQ(to_string(plan.weight->grid.format), row.weight);
+    EXPECT_STREQ(to_string(plan.weight->grid.rule), row.rule) << row.target;
+    EXPECT_EQ(plan.activations ? to_string(plan.activations->grid.format) : "", row.activations);
+  }
+  for (const char* dense : {"gguf:f32", "gguf:f16", "gguf:bf16"}) {
+    QatOptions o;
+    o.target = dense;
+    EXPECT_FALSE(plan_layer(o, "layer", 256).weight);
+    o.act_bits = 8;
+    EXPECT_EQ(plan_layer(o, "layer", 256).activations->grid.format.hadamard, 0);
+  }
+  EXPECT_THROW(plan_layer(with("gguf:q9", [](auto&) {}), "layer", 256), Error);
+}
+
+TEST(Plan, ChoicesWithinATarget) {
+  const auto grid = [](const QatOptions& o) {
+    EXPECT_THAT(problems(o), IsEmpty());
+    return weight_grid(o);
+  };
+  const Grid small = grid(with("compressed-tensors:w4a16", [](auto& o) { o.group = 32; }));
+  EXPECT_EQ(small.format.group, 32);
+  EXPECT_EQ(small.rule, ScaleRule::absmax);
+  const Grid rms = grid(with("gguf:q4_0", [](auto& o) { o.scale = "rms"; }));
+  EXPECT_EQ(rms.rule, ScaleRule::rms);
+  EXPECT_EQ(rms.rounding, Rounding::nearest);
+  EXPECT_FALSE(rms.ggml);
+  EXPECT_EQ(grid(with("gguf:mxfp4", [](auto& o) { o.scale = "mx_floor"; })).rule,
+            ScaleRule::mx_floor);
+  const QatOptions fp4 = with("none", [](auto& o) { o.grid = "fp4", o.act_bits = 4; });
+  EXPECT_EQ(to_string(grid(fp4).format), "fp4 b4 g0 f32 h0 [-12,12] +0 x0.5");
+  EXPECT_EQ(activation_grid(fp4).format.grid, "fp4");
+  const QatOptions ternary = with("none", [](auto& o) { o.grid = "ternary", o.act_bits = 2; });
+  EXPECT_EQ(activation_grid(ternary).format.grid, "half_int");
+  EXPECT_EQ(activation_grid(with("none", [](auto& o) { o.act_grid = "ternary", o.act_bits = 2; }))
+                .format.grid,
+            "ternary");
+}
+
+TEST(Plan, BitnetIsThePapersArithmetic) {
+  for (const char* target : {"none", "gguf:tq2_0"}) {
+    const QatOptions o = with(target, [](auto& q) { q.estimator = "bitnet"; });
+    EXPECT_THAT(problems(o), IsEmpty());
+    EXPECT_EQ(o.activation_bits(), 8);
+    const LayerPlan plan = plan_layer(o, "layer", 256);
+    EXPECT_EQ(plan.weight->grid.format.group, -1);
+    EXPECT_EQ(plan.weight->grid.rule, ScaleRule::absmean);
+    EXPECT_FALSE(plan.weight->estimator.masks());
+    EXPECT_EQ(plan.activations->grid.rule, ScaleRule::absmax);
+    EXPECT_EQ(plan.activations->grid.step, 127.0f);
+    EXPECT_EQ(plan.weight->grid.format.hadamard, 0);
+  }
+}
+
+TEST(Plan, RotationFallsBackLayerByLayerAndSaysSo) {
+  QatOptions o;
+  o.target = "none";
+  o.act_bits = 4;
+  EXPECT_EQ(plan_layer(o, "layer", 512).remark, "");
+  const LayerPlan plan = plan_layer(o, "mlp.down_proj", 480);
+  EXPECT_EQ(plan.weight->grid.format.hadamard, 32);
+  EXPECT_EQ(plan.activations->grid.format.hadamard, 32);
+  EXPECT_EQ(plan.remark,
+            "layer 'mlp.down_proj': 480 inputs are no multiple of 128, so it is rotated in blocks "
+            "of 32");
+  o.hadamard = 256;
+  EXPECT_EQ(plan_layer(o, "layer", 512).weight->grid.format.hadamard, 256);
+  EXPECT_EQ(plan_layer(o, "layer", 37).weight->grid.format.hadamard, 0);
+  EXPECT_THAT(plan_layer(o, "layer", 37).remark, ::testing::HasSubstr("not rotated"));
+  o.hadamard = 0;
+  EXPECT_EQ(plan_layer(o, "layer", 37).remark, "");
+}
+
+TEST(Plan, FilesBlocksMustFit) {
+  for (const char* target : {"gguf:tq2_0", "gguf:q1_0", "gguf:nvfp4", "compressed-tensors:w4a16"})
+    EXPECT_THROW(plan_layer(with(target, [](auto&) {}), "layer", 480), Error) << target;
+  EXPECT_THROW(
+      plan_layer(with("gguf:tq2_0", [](auto& o) { o.estimator = "bitnet"; }), "layer", 128), Error);
 }
 
 TEST(Plan, ClipIsTheDefaultAtOneBit) {
@@ -91,10 +239,10 @@ TEST(Plan, ClipIsTheDefaultAtOneBit) {
 }
 
 TEST(Estimators, TextAndBack) {
-  for (const std::string text : {"straight_through", "clip(2.5)", "trust(0.5)"})
+  for (const std::string text : {"straight_through", "clip(2.5)", "trust(0.5)", "lsq"})
     EXPECT_EQ(to_string(parse_estimator(text, 4)), text);
   for (const std::string text :
-       {"clip(", "clip(-1)", "clip(x)", "trust(1)x", "lsq", "straight_through(1)", "clip(nan)"})
+       {"clip(", "clip(-1)", "clip(x)", "trust(1)x", "lsq(1)", "straight_through(1)", "clip(nan)"})
     EXPECT_THROW(parse_estimator(text, 4), Error) << text;
 }
 

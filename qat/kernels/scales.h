@@ -1,0 +1,138 @@
+// Statistics of values that share a scale, and the scale they get. No inline function of another
+// header is called but the compiler's own: the linker keeps one copy of such a function, and it
+// might be the one of the wrong instruction set.
+#pragma once
+#include <cfloat>
+
+#if !defined(__F16C__)
+#include "base/half.h"
+#endif
+#include "base/vec.h"
+#include "qat/grid.h"
+
+namespace terse::TERSE_ISA {
+
+// Mean of f(z). A fixed shape of sum, so that no instruction set or vector width changes the bits.
+template <typename Lanes>
+TERSE_INLINE float mean_of(const float* z, int64_t n, const Lanes& f) {
+  f32x16 a = {}, b = {}, c = {}, d = {};
+  int64_t i = 0;
+  for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
+    a += f(load(z + i));
+    b += f(load(z + i + kLanes));
+    c += f(load(z + i + 2 * kLanes));
+    d += f(load(z + i + 3 * kLanes));
+  }
+  for (; i < n; i += kLanes) a += f(load(z + i, n - i));
+  const f32x16 sum = (a + b) + (c + d);
+  float lane[kLanes];
+  store(lane, sum);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2)
+    for (int64_t k = 0; k < width; ++k) lane[k] += lane[k + width];
+  return lane[0] / static_cast<float>(n);
+}
+
+static inline float mean_square(const float* z, int64_t n) {
+  return mean_of(z, n, [](f32x16 x) { return x * x; });
+}
+static inline float mean_magnitude(const float* z, int64_t n) {
+  return mean_of(z, n, [](f32x16 x) { return absolute(x); });
+}
+
+// As bits, in which NaN is larger than infinity, which is larger than every number.
+static inline float largest_magnitude(const float* z, int64_t n) {
+  i32x16 most = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const i32x16 x = bits_of(absolute(load(z + i, n - i)));
+    most = x > most ? x : most;
+  }
+  return __builtin_bit_cast(float, largest_lane(most));
+}
+
+// The first of the largest in magnitude, as ggml picks it.
+static inline float first_largest(const float* z, int64_t n) {
+  const float magnitude = largest_magnitude(z, n);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const uint32_t hits = lane_bits(absolute(load(z + i, n - i)) == magnitude);
+    if (hits != 0) return z[i + __builtin_ctz(hits)];
+  }
+  return magnitude;  // NaN equals nothing
+}
+
+static inline float through_fp16(float x) {
+#if defined(__F16C__)
+  return _cvtsh_ss(_cvtss_sh(x, _MM_FROUND_TO_NEAREST_INT));
+#else
+  return fp16_to_float(fp16_from_float(x));
+#endif
+}
+
+static inline float through_bf16(float x) {
+  const uint32_t u = __builtin_bit_cast(uint32_t, x);
+  return __builtin_bit_cast(float, (u + 0x7fffu + ((u >> 16) & 1u)) & 0xffff0000u);
+}
+
+static inline bool finite(float x) {
+  return __builtin_fabsf(x) <= FLT_MAX;
+}
+
+// A power of two, two binades below that of the largest value: E2M1 reaches 6.
+static inline float mx_scale(float largest, bool round) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, largest) + (round ? 1u << 21 : 0u);
+  const uint32_t exponent = bits >> 23;
+  return __builtin_bit_cast(float, (exponent > 3 ? exponent - 2 : 1u) << 23);
+}
+
+// Of a statistic (mean square, mean or largest magnitude, first largest value) by the grid's rule.
+static inline float scale_from(const Grid& grid, float statistic) {
+  switch (grid.rule) {
+    case ScaleRule::rms:
+      return grid.step * __builtin_sqrtf(statistic) + grid.eps;
+    case ScaleRule::absmean: {
+      const float scale = grid.step * statistic;
+      return scale < grid.eps ? grid.eps : scale;
+    }
+    case ScaleRule::mx_floor:
+    case ScaleRule::mx_round:
+      return finite(statistic) ? mx_scale(statistic, grid.rule == ScaleRule::mx_round) : statistic;
+    default:
+      return statistic / grid.step;
+  }
+}
+
+static inline float statistic_of(const Grid& grid, const float* z, int64_t n) {
+  if (grid.rule == ScaleRule::rms) return mean_square(z, n);
+  if (grid.rule == ScaleRule::absmean) return mean_magnitude(z, n);
+  if (grid.rule == ScaleRule::signed_max) return first_largest(z, n);
+  return largest_magnitude(z, n);
+}
+
+static inline float rounded(float scale, ScaleType type) {
+  if (type == ScaleType::f32) return scale;
+  if (type == ScaleType::f16) return through_fp16(scale);
+  if (type == ScaleType::bf16) return through_bf16(scale);
+  return round_scale(scale, type);
+}
+
+struct Scale {
+  float stored;   // what the file holds
+  float inverse;  // what values are multiplied with
+};
+
+// `least`: of the grid, not 0. `tensor`: the second scale.
+static inline Scale stored_scale(const Grid& grid, float scale, float least, float tensor) {
+  if (!finite(scale)) return {__builtin_nanf(""), 0.0f};
+  float stored = rounded(scale / tensor, grid.format.scale_type);
+  const bool small = __builtin_fabsf(stored) < least;
+  if (small) stored = least;
+  if (!finite(stored)) return {__builtin_nanf(""), 0.0f};
+  return {stored, 1.0f / (grid.ggml && !small ? scale : stored * tensor)};
+}
+
+// A step that is given. What is not finite must show, as it does where statistics are taken.
+static inline Scale given_scale(float stored, const float* z, int64_t n) {
+  if (!finite(largest_magnitude(z, n))) return {__builtin_nanf(""), 0.0f};
+  return {stored, 1.0f / stored};
+}
+
+}  // namespace terse::TERSE_ISA
