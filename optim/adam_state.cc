@@ -15,7 +15,7 @@ namespace terse {
 
 AdamOptions AdamOptions::from(const OptimOptions& options) {
   return {options.beta1(), options.beta2(), options.eps, options.weight_decay,
-          options.name == "adamw" ? options.variance_steps : 0};
+          options.name == "adamw" ? std::max<int64_t>(options.variance_steps, 0) : 0};
 }
 
 std::vector<AdamBlock> adam_blocks(const Bucket& bucket, int64_t most) {

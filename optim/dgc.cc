@@ -99,7 +99,7 @@ void Dgc::commit(const StepContext&, const PhasePlan&) {
 }
 
 void Dgc::load(const StateReader& state) {
-  velocity_.load(state, ranks_);
+  velocity_.load(state, state.saved_ranks() == ranks_);
 }
 
 }  // namespace terse

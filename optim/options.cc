@@ -35,8 +35,9 @@ void OptimOptions::bind(Keys& keys) {
   keys.integer("local_doubling", local_doubling, 0, int64_t{1} << 40,
                "zero_one_adam: steps after which the interval between exchanges doubles; 0 = each "
                "time the learning rate has halved");
-  keys.integer("variance_steps", variance_steps, 0, int64_t{1} << 40,
-               "adamw: updates after which the variance stays as it is (STEP); 0 = never");
+  keys.integer("variance_steps", variance_steps, -1, int64_t{1} << 40,
+               "adamw: updates after which the variance stays as it is (STEP); 0 = never; -1 = "
+               "when it has settled (AutoSwitch)");
   keys.number("momentum", momentum, 0, 1, "sgd, dgc: decay of the velocity");
   keys.flag("nesterov", nesterov, "sgd, dgc: Nesterov's momentum");
   keys.integer("ramp", ramp, -1, int64_t{1} << 40,
@@ -50,15 +51,16 @@ void OptimOptions::check(Keys& keys) const {
   for (double beta : betas)
     if (!(beta >= 0 && beta < 1))
       keys.problem("betas", fmt::format("{} is not at least 0 and below 1", beta));
-  if (variance_steps > 0 && name != "adamw")
+  if (variance_steps != 0 && name != "adamw")
     keys.problem("variance_steps", fmt::format("belongs to name = \"adamw\", not \"{}\"", name));
 }
 
 std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t total_steps,
                                           const Compression& compression) {
   if (options.name == "adamw")
-    return std::make_shared<AdamW>(AdamOptions::from(options),
-                                   compression.lossy ? Phase::codec : Phase::dense);
+    return std::make_shared<AdamW>(
+        AdamOptions::from(options), compression.lossy ? Phase::codec : Phase::dense,
+        options.variance_steps < 0 ? AutoSwitch::from(options, total_steps) : AutoSwitch());
   if (options.name == "onebit_adam") {
     const FreezeRule rule = FreezeRule::from(options, total_steps);
     return std::make_shared<OnebitAdam>(AdamOptions::from(options), rule, options.variance_floor);

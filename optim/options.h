@@ -24,10 +24,10 @@ struct OptimOptions {
   int64_t refresh_doubling = 16;    // 0/1 Adam: optim/zero_one_schedule.h, kappa
   int64_t local_steps = 16;         // 0/1 Adam: there, H
   int64_t local_doubling = 0;       // 0/1 Adam: there; 0 = as the learning rate halves
-  int64_t variance_steps = 0;       // adamw: updates after which the variance stays; 0 = never
-  double momentum = 0.9;            // sgd, dgc
-  bool nesterov = false;            // sgd, dgc
-  int64_t ramp = -1;                // dgc: steps of falling density; -1 = as many as warmup
+  int64_t variance_steps = 0;  // adamw: updates before the variance stays; 0 = never, -1 = auto
+  double momentum = 0.9;       // sgd, dgc
+  bool nesterov = false;       // sgd, dgc
+  int64_t ramp = -1;           // dgc: steps of falling density; -1 = as many as warmup
 
   double beta1() const { return betas[0]; }
   double beta2() const { return betas[1]; }

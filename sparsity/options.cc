@@ -22,7 +22,9 @@ void SparsityOptions::bind(Keys& keys) {
             "N:M: of M consecutive inputs the N largest weights stay; unstructured:S: the share S "
             "of the matrix becomes zero; \"\" = no mask");
   keys.choice("schedule", schedule, schedule_names(), "how the mask sets in");
-  keys.integer("dense", dense, 0, int64_t{1} << 40, "steps without mask at the start");
+  keys.integer("dense", dense, -1, int64_t{1} << 40,
+               "steps without mask at the start; -1 = until [optim] variance_steps fixes the "
+               "variance (STEP)");
   keys.integer("fine", fine, -1, int64_t{1} << 40,
                "steps with the final mask at the end; -1 = a tenth of the run");
   keys.number("beta_end", beta_end, 0, 1,

@@ -14,7 +14,7 @@ namespace terse {
 struct SparsityOptions {
   std::string pattern;  // "2:4", "unstructured:0.9"; "" = no mask
   std::string schedule = "constant";
-  int64_t dense = 0;  // steps without mask at the start
+  int64_t dense = 0;  // steps without mask at the start; kUntilFrozen = until the variance is
   int64_t fine = -1;  // steps with the final mask at the end; -1 = a tenth of the run
   double beta_end = 1e-3;
   double rate = 0.0;

@@ -70,7 +70,8 @@ std::vector<Pattern> MaskSchedule::frames() const {
 
 MaskState MaskSchedule::at(int64_t taken) const {
   if (taken == kServed) return served();
-  if (taken < dense) return {Stage::dense, false, pattern, 1.0};
+  const bool still_dense = dense == kUntilFrozen ? taken < steps - fine : taken < dense;
+  if (still_dense) return {Stage::dense, false, pattern, 1.0};
   if (taken >= steps - fine) return served();
   const int64_t since = taken - dense, length = steps - dense - fine;
   MaskState state{Stage::progressive, true, pattern, 0.0};

@@ -2,7 +2,8 @@
 // that resumes at any step goes on as if it had never stopped.
 //
 // With t steps taken of T, d of them dense at the start and f fine at the end, L = T - d - f and
-// u = t - d:
+// u = t - d. d may be unknown at first (kUntilFrozen): then the stage is dense until whoever finds
+// it sets it, and a checkpoint holds it for him:
 //
 //   t < d          dense        no mask
 //   d <= t < T-f   progressive  as below
@@ -31,6 +32,8 @@ namespace terse {
 
 // In place of a number of steps: as evaluation, checkpoints and export see the weight.
 inline constexpr int64_t kServed = -1;
+// In place of the number of dense steps: not known yet.
+inline constexpr int64_t kUntilFrozen = -1;
 
 enum class Stage : uint8_t { dense, progressive, fine };
 const char* stage_name(Stage stage);
@@ -55,7 +58,7 @@ struct MaskSchedule {
   Kind kind = Kind::constant;
   Pattern pattern;         // the final one
   int64_t steps = 0;       // T
-  int64_t dense = 0;       // d
+  int64_t dense = 0;       // d, or kUntilFrozen
   int64_t fine = 0;        // f
   double beta_end = 1e-3;  // beta at the end of the progressive stage
   double rate = 0.0;       // decay a step instead of beta_end; 0 = beta_end

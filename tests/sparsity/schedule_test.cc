@@ -91,6 +91,21 @@ TEST(Schedule, GradualIsTheCubic) {
     EXPECT_GT(s.at(t).pattern.zeros, s.at(t - 1).pattern.zeros) << t;
 }
 
+TEST(Schedule, WaitsUntilItIsToldWhereTheDenseStepsEnd) {
+  MaskSchedule s;
+  s.pattern = {1, 8};
+  s.kind = MaskSchedule::Kind::structure_stepwise;
+  s.steps = 100;
+  s.fine = 20;
+  s.dense = kUntilFrozen;
+  for (int64_t t = 0; t < 80; ++t) EXPECT_EQ(s.at(t).stage, Stage::dense) << t;
+  EXPECT_EQ(s.at(80), s.served());
+  EXPECT_EQ(s.at(kServed), s.served());
+  s.dense = 30;
+  EXPECT_EQ(s.at(29).stage, Stage::dense);
+  EXPECT_EQ(s.at(30).pattern, (Pattern{7, 8}));
+}
+
 TEST(Pattern, TextAndBack) {
   for (const std::string text : {"2:4", "1:32", "3:3", "unstructured:0.9", "unstructured:0"})
     EXPECT_EQ(to_string(parse_pattern(text)), text);

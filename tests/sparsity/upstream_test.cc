@@ -6,7 +6,7 @@
 
 #include "sparsity/mask.h"
 #include "sparsity/schedule.h"
-#include "tests/sparsity/golden_file.h"
+#include "tests/support/golden_file.h"
 
 namespace terse {
 namespace {
@@ -56,7 +56,7 @@ std::vector<float> forward(const Case& c, const std::vector<uint8_t>& mask,
 
 // Upstream computes beta in fp64 and multiplies fp32 tensors by it, as here.
 TEST(Upstream, MasksForwardsAndGradients) {
-  GoldenFile file;
+  GoldenFile file("sparsity/golden/upstream.bin");
   const int64_t cases = file.integer();
   ASSERT_EQ(cases, 9);
   for (int64_t i = 0; i < cases; ++i) {
@@ -76,7 +76,7 @@ TEST(Upstream, MasksForwardsAndGradients) {
 }
 
 TEST(Upstream, StructureDecayChangesAtTheSameEpochs) {
-  GoldenFile file;
+  GoldenFile file("sparsity/golden/upstream.bin");
   for (int64_t i = 0, cases = file.integer(); i < cases; ++i) Case skipped(file);
   const int64_t cases = file.integer();
   ASSERT_EQ(cases, 6);
