@@ -16,7 +16,9 @@ int64_t numel(const ArtifactWeight& weight) {
   return n;
 }
 
-std::vector<std::byte> collect(const ArtifactWeight& weight) {
+}  // namespace
+
+std::vector<std::byte> dense_bytes(const ArtifactWeight& weight) {
   std::vector<std::byte> all;
   all.reserve(static_cast<size_t>(numel(weight) * dtype_size(weight.dtype)));
   weight.bytes(
@@ -25,18 +27,6 @@ std::vector<std::byte> collect(const ArtifactWeight& weight) {
     fail(ExitCode::invalid_file, "weight \"{}\" gave {} bytes where its shape needs {}",
          weight.name, all.size(), numel(weight) * dtype_size(weight.dtype));
   return all;
-}
-
-}  // namespace
-
-void check_shape(const LlamaShape& s) {
-  const bool positive = s.layers > 0 && s.width > 0 && s.heads > 0 && s.kv_heads > 0 &&
-                        s.hidden > 0 && s.context > 0 && s.vocab > 0;
-  if (!positive || s.width % s.heads != 0 || s.heads % s.kv_heads != 0 || s.head_size() % 2 != 0)
-    fail(ExitCode::invalid_file,
-         "a model of {} layers, width {}, {} heads, {} kv heads, hidden {}, context {}, vocabulary "
-         "{} is not possible",
-         s.layers, s.width, s.heads, s.kv_heads, s.hidden, s.context, s.vocab);
 }
 
 void widen_to_float(DType dtype, std::span<const std::byte> bytes, float* out) {
@@ -69,31 +59,9 @@ std::vector<float> effective_values(const ArtifactWeight& weight) {
     });
     TERSE_CHECK(filled == values.size() * sizeof(float), "{}", weight.name);
   } else {
-    widen_to_float(weight.dtype, collect(weight), values.data());
+    widen_to_float(weight.dtype, dense_bytes(weight), values.data());
   }
   return values;
-}
-
-std::vector<WeightName> llama_weight_names(const LlamaShape& s) {
-  const int64_t kv = s.kv_heads * s.head_size();
-  std::vector<WeightName> names = {{"model.embed_tokens.weight", {s.vocab, s.width}}};
-  for (int64_t i = 0; i < s.layers; ++i) {
-    const auto add = [&](const char* name, std::vector<int64_t> shape) {
-      names.push_back({fmt::format("model.layers.{}.{}.weight", i, name), std::move(shape)});
-    };
-    add("input_layernorm", {s.width});
-    add("self_attn.q_proj", {s.width, s.width});
-    add("self_attn.k_proj", {kv, s.width});
-    add("self_attn.v_proj", {kv, s.width});
-    add("self_attn.o_proj", {s.width, s.width});
-    add("post_attention_layernorm", {s.width});
-    add("mlp.gate_proj", {s.hidden, s.width});
-    add("mlp.up_proj", {s.hidden, s.width});
-    add("mlp.down_proj", {s.width, s.hidden});
-  }
-  names.push_back({"model.norm.weight", {s.width}});
-  if (!s.tie) names.push_back({"lm_head.weight", {s.vocab, s.width}});
-  return names;
 }
 
 const ArtifactWeight& Artifact::weight(std::string_view name) const {
@@ -102,13 +70,20 @@ const ArtifactWeight& Artifact::weight(std::string_view name) const {
   fail(ExitCode::usage, "the model has no weight named \"{}\"", name);
 }
 
+std::vector<WeightName> Artifact::names() const {
+  return vit ? vit_weight_names(*vit) : llama_weight_names(shape);
+}
+
 void Artifact::validate() const {
-  check_shape(shape);
+  if (vit)
+    check_shape(*vit);
+  else
+    check_shape(shape);
   std::map<std::string_view, const ArtifactWeight*> by_name;
   for (const ArtifactWeight& w : weights)
     if (!by_name.emplace(w.name, &w).second)
       fail(ExitCode::invalid_file, "weight \"{}\" appears twice", w.name);
-  for (const WeightName& expected : llama_weight_names(shape)) {
+  for (const WeightName& expected : names()) {
     const auto found = by_name.find(expected.name);
     if (found == by_name.end())
       fail(ExitCode::invalid_file, "weight \"{}\" is missing", expected.name);
@@ -118,7 +93,7 @@ void Artifact::validate() const {
     by_name.erase(found);
   }
   if (!by_name.empty())
-    fail(ExitCode::invalid_file, "weight \"{}\" is no part of a Llama", by_name.begin()->first);
+    fail(ExitCode::invalid_file, "weight \"{}\" is no part of the model", by_name.begin()->first);
   if (!tokenizer.pieces.empty() && static_cast<int64_t>(tokenizer.pieces.size()) != shape.vocab)
     fail(ExitCode::invalid_file, "the tokenizer has {} pieces, the model's vocabulary {}",
          tokenizer.pieces.size(), shape.vocab);

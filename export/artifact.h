@@ -1,9 +1,9 @@
 // Artifact: a trained model as a file writer sees it, and as it is read back from a file.
 //
-// Weights carry Hugging Face's names, one a matrix (q_proj, k_proj, ...: packed projections are
-// split by whoever fills this, with Codes::row_slice) and are made on demand, so that writing needs
-// memory for one tensor. All data is what the forward pass multiplied with: dense weights in the
-// compute type, compressed ones as the Codes of the final checkpoint.
+// Weights of a Llama carry Hugging Face's names, one a matrix (q_proj, k_proj, ...: packed
+// projections are split by whoever fills this, with Codes::row_slice) and are made on demand, so
+// that writing needs memory for one tensor. All data is what the forward pass multiplied with:
+// dense weights in the compute type, compressed ones as the Codes of the final checkpoint.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -18,27 +18,10 @@
 #include "base/token_piece.h"
 #include "export/byte_source.h"
 #include "export/safetensors.h"
+#include "export/shapes.h"
 #include "qat/codes.h"
 
 namespace terse {
-
-struct LlamaShape {
-  int64_t layers = 0;
-  int64_t width = 0;
-  int64_t heads = 0;
-  int64_t kv_heads = 0;  // never 0
-  int64_t hidden = 0;
-  int64_t context = 0;
-  int64_t vocab = 0;
-  bool tie = false;  // the output uses the embedding: there is no lm_head weight
-  double rope_theta = 10000.0;
-  double norm_eps = 1e-5;
-  int64_t head_size() const { return width / heads; }
-  bool operator==(const LlamaShape&) const = default;
-};
-
-// Error(invalid_file) for sizes that no Llama can have.
-void check_shape(const LlamaShape& shape);
 
 // A sentencepiece BPE model. Without pieces the file gets no tokenizer (ids in, ids out).
 struct TokenizerData {
@@ -70,6 +53,9 @@ struct ArtifactWeight {
   // compressed: `codes` makes the Codes, whose format is known beforehand.
   std::optional<CodeFormat> format;
   std::function<Codes()> codes;
+  // One scale for all values of the layer's input, learned in training (qat/lsq.h); empty: none, or
+  // computed per token.
+  std::optional<float> input_step = std::nullopt;
   // Of the product's other side; empty: not rounded, or not in this way.
   std::optional<InputFormat> input = {};
 
@@ -77,7 +63,8 @@ struct ArtifactWeight {
 };
 
 struct Artifact {
-  LlamaShape shape;
+  LlamaShape shape;             // means nothing where there is a `vit`
+  std::optional<VitShape> vit;  // a vision transformer; no tokenizer then
   TokenizerData tokenizer;
   std::vector<ArtifactWeight> weights;  // in forward order; names unique
   int64_t act_bits = 16;                // what the forward rounded activations to (16 = not at all)
@@ -85,7 +72,9 @@ struct Artifact {
   std::shared_ptr<const void> keep;     // whatever the sources read from
 
   const ArtifactWeight& weight(std::string_view name) const;  // missing: Error(usage)
-  // The tensors of this shape, each present once with its shape; Error(invalid_file) otherwise.
+  // The tensors that its shape has.
+  std::vector<WeightName> names() const;
+  // Each of them is present once with its shape; Error(invalid_file) otherwise.
   void validate() const;
 };
 
@@ -93,15 +82,11 @@ struct Artifact {
 // or the dense data widened. Memory: numel floats.
 std::vector<float> effective_values(const ArtifactWeight& weight);
 
+// All bytes of a dense weight. Error(invalid_file) if its source gives another number.
+std::vector<std::byte> dense_bytes(const ArtifactWeight& weight);
+
 // Widens f32, f16 or bf16 data to fp32, exactly.
 void widen_to_float(DType dtype, std::span<const std::byte> bytes, float* out);
-
-// Names and shapes that a Llama of this shape has, in forward order.
-struct WeightName {
-  std::string name;
-  std::vector<int64_t> shape;
-};
-std::vector<WeightName> llama_weight_names(const LlamaShape& shape);
 
 // A dense weight over memory that outlives it; a compressed weight that shares `codes`.
 ArtifactWeight dense_weight(std::string name, TensorView view);

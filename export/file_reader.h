@@ -38,8 +38,14 @@ std::vector<float> dense_values(const TensorView& view, const std::string& path,
                                 const std::string& name);
 
 extern const FileReader kGgufReader;
+extern const FileReader kNmFolderReader;
 extern const FileReader kHfFolderReader;
+extern const FileReader kArchiveReader;
+extern const FileReader kOnnxReader;
 extern const FileReader kSafetensorsReader;
+
+// Bit for bit, but that +0 equals -0.
+bool same_values(const std::vector<float>& a, const std::vector<float>& b);
 
 // Error(invalid_file) if there is no such path, or no row for it.
 const FileReader& reader_of(const std::string& path);

@@ -8,7 +8,8 @@ namespace terse {
 namespace {
 
 // The more particular first.
-constexpr const FileReader* kReaders[] = {&kGgufReader, &kHfFolderReader, &kSafetensorsReader};
+constexpr const FileReader* kReaders[] = {&kGgufReader, &kArchiveReader,  &kNmFolderReader,
+                                          &kOnnxReader, &kHfFolderReader, &kSafetensorsReader};
 
 }  // namespace
 
@@ -20,7 +21,7 @@ const FileReader& reader_of(const std::string& path) {
     if (reader->recognises(path)) return *reader;
   if (S_ISDIR(info.st_mode))
     fail(ExitCode::invalid_file, "{}: a folder without model.safetensors or its index", path);
-  fail(ExitCode::invalid_file, "{}: neither GGUF nor safetensors", path);
+  fail(ExitCode::invalid_file, "{}: neither GGUF, safetensors, ONNX nor terse's archive", path);
 }
 
 Artifact read_artifact(const std::string& path) {

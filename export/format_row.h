@@ -33,6 +33,7 @@ struct EngineRow {
 struct FormatRow {
   ExportFormat format;
   std::vector<EngineRow> engines;
+  bool any_model = false;  // holds vision transformers, too
   // Whether Codes of this format, respectively a dense matrix of this type, can be stored without
   // changing a value.
   std::function<Fit(const CodeFormat&)> fit;
@@ -57,5 +58,7 @@ struct FormatRow {
 std::vector<FormatRow> gguf_rows();
 std::vector<FormatRow> compressed_tensors_rows();
 std::vector<FormatRow> hf_rows();
+std::vector<FormatRow> onnx_rows();
+std::vector<FormatRow> archive_rows();
 
 }  // namespace terse

@@ -12,7 +12,8 @@ namespace terse {
 namespace {
 
 using Family = std::vector<FormatRow> (*)();
-constexpr Family kFamilies[] = {gguf_rows, compressed_tensors_rows, hf_rows};
+constexpr Family kFamilies[] = {gguf_rows, compressed_tensors_rows, hf_rows, onnx_rows,
+                                archive_rows};
 
 const std::vector<FormatRow>& all_rows() {
   static const std::vector<FormatRow> rows = [] {
@@ -92,6 +93,9 @@ const FormatRow& format_row(const ExportFormat& format) {
 void check_export(const ExportFormat& format, const Artifact& artifact) {
   artifact.validate();
   const FormatRow& row = format_row(format);
+  if (artifact.vit && !row.any_model)
+    fail(ExitCode::usage, "{} holds Llamas; a vision transformer is exported as safetensors",
+         format.name());
   if (row.check != nullptr) return row.check(artifact);
   for (const ArtifactWeight& weight : artifact.weights) {
     const Fit fit = weight.compressed() ? row.fit(*weight.format) : Fit{};

@@ -38,6 +38,7 @@ std::vector<FormatRow> hf_rows() {
            .file_name = "hf"},
           {.format = {"safetensors"},
            .engines = {{"any reader"}},
+           .any_model = true,
            .fit = hf_fit,
            .fit_dense = keep_type,
            .write = write_hf_tensors,

@@ -7,9 +7,8 @@
 #include "export/import.h"
 
 namespace terse {
-namespace {
 
-// Bit for bit, but that +0 equals -0: a scale stored negated gives zero the other sign.
+// A scale stored negated gives zero the other sign.
 bool same_values(const std::vector<float>& a, const std::vector<float>& b) {
   if (a.size() != b.size()) return false;
   if (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0) return true;
@@ -19,8 +18,6 @@ bool same_values(const std::vector<float>& a, const std::vector<float>& b) {
   }
   return true;
 }
-
-}  // namespace
 
 VerifyResult verify_file(const std::string& path, const Artifact& artifact) {
   StoredTensors stored = reader_of(path).stored(path, artifact.shape);

@@ -1,7 +1,7 @@
 // Writes a random Llama with a real tokenizer for the engine tests.
 //
-//   engine_model TEXT TYPE FOLDER      model.gguf, hf/ and tokenizer.model, trained on TEXT as
-//                                      `terse prepare` does
+//   engine_model TEXT TYPE FOLDER      model.gguf, hf/, onnx/ (q8_0: also onnx_int8/) and
+//                                      tokenizer.model, trained on TEXT as `terse prepare` does
 //   engine_model --ids MODEL TEXTS     JSON: terse's ids of each NUL-terminated text
 //
 // TYPE: one of sample_kinds() (q4_0, ...), f32, f16 or bf16; with _tied behind it the output matrix
@@ -63,6 +63,11 @@ void write(const std::string& text, std::string type, const std::string& folder)
                   folder + "/model.gguf");
   fs.remove_all(folder + "/hf");
   export_artifact(fs, artifact, resolve_format("hf"), folder + "/hf");
+  fs.remove_all(folder + "/onnx");
+  export_artifact(fs, artifact, resolve_format("onnx"), folder + "/onnx");
+  fs.remove_all(folder + "/onnx_int8");
+  if (type == "q8_0")
+    export_artifact(fs, artifact, resolve_format("onnx:int8"), folder + "/onnx_int8");
 }
 
 void print_ids(const std::string& model, const std::string& texts) {

@@ -199,12 +199,20 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
             Verdict::exact_after);
   EXPECT_EQ(find("target gguf:q4_0", "gguf:q4_0", "OpenVINO GenAI").verdict, Verdict::exact);
   EXPECT_EQ(find("dense bf16", "gguf:bf16").verdict, Verdict::exact);
+  EXPECT_EQ(find("target gguf:q4_0", "onnx:int4").verdict, Verdict::exact);
+  EXPECT_EQ(find(wide, "onnx:int4").verdict, Verdict::impossible);
+  EXPECT_EQ(find(wide, "onnx").verdict, Verdict::exact_after);
+  EXPECT_EQ(find("target gguf:q4_0, 2:4 mask", "nm").verdict, Verdict::exact);
+  EXPECT_EQ(find("target gguf:q4_0", "nm").verdict, Verdict::impossible);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
   EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);
   for (const ExportRow& row : rows) {
     const bool rotated = row.representation.find("rotated") != std::string::npos;
     const bool reader_rotates = row.format.starts_with("compressed-tensors");
-    EXPECT_TRUE(!rotated || reader_rotates || row.verdict == Verdict::impossible) << row.format;
+    const bool archive = row.format == "archive";
+    const bool fits = row.verdict != Verdict::impossible;
+    EXPECT_TRUE(!rotated || !fits || reader_rotates || archive) << row.format;
+    EXPECT_TRUE(!rotated || !archive || fits);
     EXPECT_TRUE(row.verdict == Verdict::exact || !row.reason.empty()) << row.representation;
   }
   EXPECT_EQ(nlohmann::json::parse(export_list_json()).size(), rows.size());

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "sparsity/mask.h"
 
 namespace terse {
 namespace {
@@ -83,6 +84,31 @@ int8_t sample_code(const CodeFormat& f, std::mt19937_64& random) {
   return static_cast<int8_t>(below(2) == 0 ? size : -size);
 }
 
+std::vector<uint8_t> magnitude_mask(const std::string& pattern, const float* values, int64_t rows,
+                                    int64_t columns) {
+  std::vector<uint8_t> mask(static_cast<size_t>(rows * mask_stride(columns)));
+  select_mask(parse_pattern(pattern), values, rows, columns, mask.data());
+  return mask;
+}
+
+void prune(Codes& codes, const std::string& pattern) {
+  std::vector<float> values(codes.codes.size());
+  codes.decode(values.data());
+  codes.set_mask(pattern, magnitude_mask(pattern, values.data(), codes.rows, codes.columns));
+}
+
+// In place: the storage belongs to the artifact.
+void prune(ArtifactWeight& weight, std::vector<std::byte>& data, const std::string& pattern) {
+  const int64_t rows = weight.shape[0], columns = weight.shape[1];
+  const auto mask = magnitude_mask(pattern, effective_values(weight).data(), rows, columns);
+  const int64_t width = dtype_size(weight.dtype);
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      if ((mask[static_cast<size_t>(r * mask_stride(columns) + c / 8)] >> (c % 8) & 1) == 0)
+        std::fill_n(data.begin() + (r * columns + c) * width, width, std::byte{0});
+  weight.pattern = pattern;
+}
+
 }  // namespace
 
 std::vector<std::string> sample_kinds() {
@@ -138,13 +164,16 @@ Artifact sample_artifact(const SampleOptions& options) {
                                             : options.dense;
     const bool coded = in_layer && formats().contains(options.weights);
     if (coded) {
-      artifact.weights.push_back(
-          compressed_weight(w.name, std::make_shared<Codes>(sample_codes(
-                                        w.shape[0], w.shape[1], options.weights, random()))));
+      auto codes =
+          std::make_shared<Codes>(sample_codes(w.shape[0], w.shape[1], options.weights, random()));
+      if (!options.pattern.empty()) prune(*codes, options.pattern);
+      artifact.weights.push_back(compressed_weight(w.name, codes));
     } else {
       const double mean = w.shape.size() == 1 ? 1.0 : 0.0;
       artifact.weights.push_back(
           dense_weight(w.name, dense_data(*storage, dtype, w.shape, mean, 0.1, random)));
+      if (in_layer && !options.pattern.empty())
+        prune(artifact.weights.back(), *storage->back(), options.pattern);
     }
   }
   artifact.keep = storage;

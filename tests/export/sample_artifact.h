@@ -22,6 +22,7 @@ struct SampleOptions {
                       .norm_eps = 1e-5};
   // Layers' matrices: one of sample_kinds() or a dense type ("f32", "f16", "bf16").
   std::string weights = "q4_0";
+  std::string pattern = "";   // of a mask over the layers' matrices, by magnitude of the values
   DType dense = DType::bf16;  // embedding and lm_head
   uint64_t seed = 1;
   bool tokenizer = true;  // 259 fixed pieces (unk, bos, eos, bytes), then made-up words

@@ -9,19 +9,41 @@
 #include "export/formats.h"
 #include "export/gguf.h"
 #include "export/gguf_pack.h"
+#include "export/llama_archive.h"
+#include "export/llama_onnx.h"
 #include "tests/export/coded_artifact.h"
+#include "tests/export/sample_artifact.h"
 
 namespace terse {
 namespace {
 
+// Folders hold more than one file: the reader's own is moved out of them.
+void write_new_seeds(FileSystem& fs, const Artifact& artifact, SampleOptions options,
+                     const std::string& folder, const std::string& name) {
+  const std::string other = folder + "/folder";
+  const auto take = [&](const Artifact& model, const char* format, const char* file,
+                        const std::string& to) {
+    export_artifact(fs, model, resolve_format(format), other);
+    fs.rename(fmt::format("{}/{}", other, file), fmt::format("{}/{}", folder, to));
+    fs.remove_all(other);
+  };
+  export_artifact(fs, artifact, resolve_format("archive"),
+                  fmt::format("{}/archive/{}", folder, name));
+  take(artifact, "onnx", kOnnxFile, "onnx/" + name);
+  if (options.weights == "q8_0") take(artifact, "onnx:int8", kOnnxFile, "onnx/qdq_" + name);
+  options.pattern = "2:4";
+  take(sample_artifact(options), "nm", kNmFile, "archive/nm_" + name);
+}
+
 void write_seeds(const std::string& folder) {
   FileSystem& fs = FileSystem::real();
-  for (const char* kind : {"gguf", "safetensors"})
+  for (const char* kind : {"gguf", "safetensors", "archive", "onnx"})
     fs.make_directories(fmt::format("{}/{}", folder, kind));
   std::vector<std::string> kinds = sample_kinds();
   kinds.insert(kinds.end(), {"bf16", "f16", "f32"});
   for (const std::string& weights : kinds)
     for (const bool tokenizer : {false, true}) {
+      const std::string name = fmt::format("{}{}", weights, tokenizer ? "_t" : "");
       SampleOptions options;
       const int64_t block = std::max<int64_t>(sample_block(weights), 32);
       // The fuzzer's inputs are short.
@@ -41,7 +63,8 @@ void write_seeds(const std::string& folder) {
       const Artifact artifact = sample_artifact(options);
       for (const char* kind : {"gguf", "safetensors"})
         export_artifact(fs, artifact, resolve_format(kind),
-                        fmt::format("{}/{}/{}{}", folder, kind, weights, tokenizer ? "_t" : ""));
+                        fmt::format("{}/{}/{}", folder, kind, name));
+      write_new_seeds(fs, artifact, options, folder, name);
     }
 }
 
