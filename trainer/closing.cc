@@ -6,12 +6,13 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <numeric>
 
 #include "base/error.h"
 #include "export/formats.h"
 #include "export/import.h"
 #include "trainer/data/tokenizer.h"
-#include "trainer/packing.h"
+#include "trainer/model_shape.h"
 #include "trainer/snapshot.h"
 #include "trainer/telemetry/report.h"
 
@@ -55,15 +56,15 @@ double residual_norm(const StateReader& checkpoint, const std::string& name) {
   return std::sqrt(squares);
 }
 
-LayerRecord compressed_record(const Artifact& artifact, const std::vector<PackedPart>& parts,
+LayerRecord compressed_record(const Artifact& artifact, const std::vector<FileTensor>& parts,
                               LayerRecord record, const StateReader& checkpoint) {
-  const CodeFormat format = *artifact.weight(parts.front().part).format;
+  const CodeFormat format = *artifact.weight(parts.front().name).format;
   record.representation = to_string(format);
   record.bits = stored_bits(format, record.rows, record.columns);
   std::map<int, int64_t> histogram;
   std::vector<float> decoded;
-  for (const PackedPart& part : parts) {
-    const Codes codes = artifact.weight(part.part).codes();
+  for (const FileTensor& part : parts) {
+    const Codes codes = artifact.weight(part.name).codes();
     for (int8_t code : codes.codes) ++histogram[code];
     const size_t at = decoded.size();
     decoded.resize(at + codes.codes.size());
@@ -84,16 +85,24 @@ void change_results(const std::string& run, const Change& change) {
   write_results(FileSystem::real(), path, results);
 }
 
+// The shape of a run's model, from what the run's folder holds.
+ModelShape run_shape(const std::string& run, const Recipe& recipe, const StateReader& checkpoint) {
+  DataFiles data;
+  if (recipe.model.images())
+    data.image = load_image(checkpoint);
+  else
+    data.vocab = Tokenizer::load(tokenizer_path(run)).vocab();
+  return shape_of(recipe.model, data);
+}
+
 }  // namespace
 
 Artifact run_artifact(const std::string& run, const Recipe& recipe,
                       const std::shared_ptr<Checkpoint>& checkpoint) {
-  const Tokenizer tokenizer = Tokenizer::load(tokenizer_path(run));
-  LlamaOptions options = recipe.model;
-  options.vocab = tokenizer.vocab();
-  Artifact artifact = artifact_of(checkpoint, options, compute_type(recipe.train));
-  artifact.tokenizer = tokenizer_data(tokenizer);
-  artifact.act_bits = recipe.qat.enabled() ? recipe.qat.act_bits : 16;
+  Artifact artifact =
+      artifact_of(checkpoint, run_shape(run, recipe, *checkpoint), compute_type(recipe.train));
+  if (!artifact.vit) artifact.tokenizer = tokenizer_data(Tokenizer::load(tokenizer_path(run)));
+  artifact.act_bits = recipe.qat.activation_bits();
   artifact.metadata = {{"terse.run", run},
                        {"terse.step", fmt::format("{}", checkpoint->step())},
                        {"terse.target", recipe.qat.enabled() ? recipe.qat.target : "dense"},
@@ -102,31 +111,37 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
   return artifact;
 }
 
+Served served_by(const std::string& path) {
+  if (!is_run(path)) return {read_artifact(path), {}, std::nullopt};
+  Recipe recipe = recipe_of(path);
+  Artifact artifact = run_artifact(path, recipe, checkpoint_of(path, 0));
+  return {std::move(artifact), recipe.qat, std::move(recipe)};
+}
+
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
                               Group group, const ComputeOptions& compute,
                               const std::function<void()>& between) {
   const auto model = model_of(artifact, recipe.qat, compute);
-  const TokenShard valid(data.valid);
-  return evaluate_record(*model, valid, group, 0, data.begin, between);
+  const auto valid = data.validation(recipe.model.llama.context);
+  return evaluate_record(*model, *valid, group, 0, between);
 }
 
 std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateReader& checkpoint) {
   std::vector<LayerRecord> records;
-  const LlamaOptions options = options_of(artifact.shape);
-  for (const WeightName& weight : packed_weights(options)) {
-    if (weight.shape.size() != 2) continue;
+  for (const ModelWeight& weight : model_weights(shape_of(artifact))) {
+    if (!weight.product) continue;
     LayerRecord record;
     record.name = weight.name;
     record.rows = weight.shape[0];
     record.columns = weight.shape[1];
     record.residual_norm = residual_norm(checkpoint, weight.name);
-    const auto parts = parts_of(options, weight.name, record.rows);
-    const ArtifactWeight& first = artifact.weight(parts.front().part);
+    const ArtifactWeight& first = artifact.weight(weight.files.front().name);
     record.representation = std::string(dtype_name(first.dtype));
     if (!first.pattern.empty()) record.representation += " " + first.pattern;
     record.bits = static_cast<double>(8 * dtype_size(first.dtype));
-    records.push_back(first.compressed() ? compressed_record(artifact, parts, record, checkpoint)
-                                         : record);
+    records.push_back(first.compressed()
+                          ? compressed_record(artifact, weight.files, record, checkpoint)
+                          : record);
   }
   return records;
 }
@@ -177,7 +192,10 @@ void add_result(const std::string& run, const ExportRecord& record) {
 void describe_run(const std::string& run, const Artifact& artifact, int64_t ranks) {
   change_results(run, [&](RunResults& results) {
     results.name = std::filesystem::path(run).filename().string();
-    results.parameters = options_of(artifact.shape).parameters();
+    results.parameters = 0;
+    for (const WeightName& weight : artifact.names())
+      results.parameters += std::accumulate(weight.shape.begin(), weight.shape.end(), int64_t{1},
+                                            std::multiplies<int64_t>());
     results.ranks = ranks;
   });
 }

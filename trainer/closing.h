@@ -3,6 +3,7 @@
 #pragma once
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "comm/group.h"
@@ -18,7 +19,16 @@ namespace terse {
 Artifact run_artifact(const std::string& run, const Recipe& recipe,
                       const std::shared_ptr<Checkpoint>& checkpoint);
 
-// Collective: loss and perplexity of the checkpoint's Codes on all validation windows.
+// What `path` serves: a run's final Codes and how its forward treats activations, or the weights of
+// an exported file, whose readers leave activations as they are.
+struct Served {
+  Artifact artifact;
+  QatOptions qat;                // of a run
+  std::optional<Recipe> recipe;  // of a run
+};
+Served served_by(const std::string& path);
+
+// Collective: what the checkpoint's Codes score on all validation examples.
 // `between`: as EvaluateOptions (trainer/evaluate.h).
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
                               Group group, const ComputeOptions& compute,

@@ -13,47 +13,57 @@
 namespace terse {
 namespace {
 
-// The summed loss of each window of the range, in order. `most`: windows of the largest share.
-std::vector<double> own_losses(Llama& model, const TokenShard& shard, Range windows, int64_t most,
-                               const EvaluateOptions& options) {
-  const int64_t context = model.options().context;
-  std::vector<double> losses;
-  for (int64_t done = 0; done < most; done += options.batch) {
+struct Score {
+  double nll;
+  int64_t right;
+};
+
+void append(std::vector<Score>& all, const Scores& scores) {
+  const double* nll = scores.nll.const_data_ptr<double>();
+  for (int64_t i = 0; i < scores.nll.numel(); ++i)
+    all.push_back({nll[i], scores.right.defined() ? scores.right[i].item<int64_t>() : 0});
+}
+
+// Of each example of the range, in order. `most`: examples of the largest share.
+std::vector<Score> own_scores(Model& model, const Examples& examples, Range range, int64_t most,
+                              const EvaluateOptions& options) {
+  const int64_t batch = options.batch * std::max<int64_t>(1, 256 / examples.targets());
+  std::vector<Score> all;
+  for (int64_t done = 0; done < most; done += batch) {
     if (options.between) options.between();
-    const int64_t at = windows.begin + done;
-    const int64_t rows = std::min(options.batch, windows.end - at);
-    if (rows <= 0) continue;
-    Batch batch = validation_batch(shard, context, at, rows, options.begin);
-    const at::Tensor nll = model.nll(token_tensor(batch)).to(at::kDouble).cpu().contiguous();
-    const double* values = nll.const_data_ptr<double>();
-    losses.insert(losses.end(), values, values + rows);
+    const int64_t at = range.begin + done;
+    const int64_t rows = std::min(batch, range.end - at);
+    if (rows > 0) append(all, model.scores(token_tensor(read_in_order(examples, at, rows))));
   }
-  return losses;
+  return all;
 }
 
 }  // namespace
 
-Evaluation evaluate(Llama& model, const TokenShard& shard, Group group,
+Evaluation evaluate(Model& model, const Examples& examples, Group group,
                     const EvaluateOptions& options) {
-  const int64_t context = model.options().context;
-  const int64_t all = validation_windows(shard, context);
-  Evaluation result;
-  result.windows = options.windows == 0 ? all : std::min(all, options.windows);
-  const int64_t share = (result.windows + group.size() - 1) / group.size();
-  const Range mine{std::min(share * group.rank(), result.windows),
-                   std::min(share * (group.rank() + 1), result.windows)};
-  const std::vector<double> losses = own_losses(model, shard, mine, share, options);
+  const int64_t count =
+      options.examples == 0 ? examples.count() : std::min(examples.count(), options.examples);
+  const int64_t share = (count + group.size() - 1) / group.size();
+  const Range mine{std::min(share * group.rank(), count),
+                   std::min(share * (group.rank() + 1), count)};
+  const std::vector<Score> own = own_scores(model, examples, mine, share, options);
   double sum = 0;
-  for (const auto& bytes : group.all_gather_bytes(std::as_bytes(std::span(losses)), "evaluation")) {
-    for (size_t at = 0; at < bytes.size(); at += sizeof(double)) {
-      double loss = 0;
-      std::memcpy(&loss, bytes.data() + at, sizeof loss);
-      sum += loss;
+  int64_t right = 0;
+  for (const auto& bytes : group.all_gather_bytes(std::as_bytes(std::span(own)), "evaluation")) {
+    for (size_t at = 0; at < bytes.size(); at += sizeof(Score)) {
+      Score score{};
+      std::memcpy(&score, bytes.data() + at, sizeof score);
+      sum += score.nll;
+      right += score.right;
     }
   }
-  result.tokens = result.windows * context;
-  result.loss = sum / static_cast<double>(result.tokens);
+  Evaluation result;
+  result.tokens = count * examples.targets();
+  const auto targets = static_cast<double>(result.tokens);
+  result.loss = sum / targets;
   result.perplexity = std::exp(result.loss);
+  if (model.classifies()) result.accuracy = static_cast<double>(right) / targets;
   return result;
 }
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "export/artifact.h"
-#include "trainer/model/llama.h"
+#include "trainer/model/options.h"
 
 namespace terse {
 

@@ -4,10 +4,16 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
+#include <iterator>
 #include <limits>
+#include <optional>
+#include <utility>
 
+#include "base/checksum.h"
 #include "base/error.h"
+#include "comm/connect.h"
 #include "optim/make_reducer.h"
 #include "optim/schedule.h"
 #include "trainer/snapshot.h"
@@ -22,21 +28,12 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-LlamaOptions with_vocab(LlamaOptions options, int64_t vocab) {
-  options.vocab = vocab;
-  return options;
+BatcherOptions batcher_options(const Recipe& recipe, const Group& group) {
+  return {recipe.train.examples(recipe.model.targets()), static_cast<uint64_t>(recipe.train.seed),
+          group.rank(), group.size()};
 }
 
-BatcherOptions batcher_options(const Recipe& recipe, const Group& group, int64_t begin) {
-  return {recipe.model.context,
-          recipe.train.sequences(recipe.model.context),
-          static_cast<uint64_t>(recipe.train.seed),
-          begin,
-          group.rank(),
-          group.size()};
-}
-
-Reducer reducer_of(const Recipe& recipe, const Group& group, Llama& model, at::Device device,
+Reducer reducer_of(const Recipe& recipe, const Group& group, Model& model, at::Device device,
                    int64_t ranks_per_node) {
   ReducerOptions options;
   options.clip = recipe.train.clip;
@@ -44,6 +41,10 @@ Reducer reducer_of(const Recipe& recipe, const Group& group, Llama& model, at::D
   options.max_skipped = recipe.train.max_skipped;
   return make_reducer(group, model.parameters(), recipe.optim, recipe.exchange,
                       {recipe.train.steps, device, ranks_per_node}, options);
+}
+
+std::string pattern_of(const MaskState& state) {
+  return state.masked ? to_string(state.pattern) : "";
 }
 
 std::string_view phase_name(Phase phase) {
@@ -69,34 +70,53 @@ Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::D
     : recipe_(recipe),
       group_(group),
       faults_(group.rank(), restart),
-      train_(data.train),
-      valid_(data.valid),
       data_(data),
-      model_(with_vocab(recipe.model, data.vocab), recipe.qat,
-             compute_options(recipe.train, device), static_cast<uint64_t>(recipe.train.seed),
-             {recipe.sparsity, recipe.train.steps}),
-      batcher_(train_, batcher_options(recipe, group, data.begin)),
-      reducer_(reducer_of(recipe, group, model_, device, ranks_per_node)) {
-  model_.refresh(step_);
+      train_(data.training(recipe.model.llama.context)),
+      valid_(data.validation(recipe.model.llama.context)),
+      model_(make_model(recipe, data, compute_options(recipe.train, device))),
+      teacher_(make_teacher(recipe.distill, shape_of(recipe.model, data),
+                            compute_options(recipe.train, device))),
+      batcher_(*train_, batcher_options(recipe, group)),
+      reducer_(reducer_of(recipe, group, *model_, device, ranks_per_node)) {
+  if (teacher_) require_same(group_, teacher_->checksum(), "teacher");
+  calibrate();
+  model_->refresh(step_);
+}
+
+// On the first sequences of the run, which every rank can read; rank 0's result counts, since
+// another processor may round otherwise. A checkpoint overwrites it.
+void Session::calibrate() {
+  BatcherOptions options = batcher_options(recipe_, group_);
+  options.rank = 0;
+  options.ranks = options.rows;  // one example
+  const Batch first = Batcher(*train_, options).next();
+  if (!model_->calibrate(token_tensor(first))) return;
+  const at::NoGradGuard no_grad;
+  for (const Parameter& parameter : model_->parameters())
+    if (parameter.name.ends_with("input_log_step"))
+      group_.broadcast(parameter.value.detach(), 0, "calibrate").wait();
 }
 
 template <typename Use>
 void Session::served(const Use& use) {
-  if (model_.masked()) model_.refresh(kServed);
+  if (model_->masked()) model_->refresh(kServed);
   use();
-  if (model_.masked()) model_.refresh(step_);
+  if (model_->masked()) model_->refresh(step_);
+}
+
+at::Tensor Session::loss(const at::Tensor& batch) {
+  return teacher_ ? teacher_->loss(*model_, batch) : model_->loss(batch);
 }
 
 // Micro-batches of this rank's share; the mean loss of the share.
 double Session::accumulate(const Batch& batch, bool poisoned) {
-  const at::Device device = model_.parameters().front().value.device();
-  const at::Tensor tokens = token_tensor(batch).to(device);
-  const int64_t micro = recipe_.train.micro_sequences(recipe_.model.context, group_.size());
+  const at::Tensor examples = token_tensor(batch).to(model_->device());
+  const int64_t micro = recipe_.train.micro_examples(recipe_.model.targets(), group_.size());
   double sum = 0;
   for (int64_t at = 0; at < batch.rows; at += micro) {
     const int64_t rows = std::min(micro, batch.rows - at);
     const double share = static_cast<double>(rows) / static_cast<double>(batch.rows);
-    at::Tensor loss = model_.loss(tokens.narrow(0, at, rows)).mul(share);
+    at::Tensor loss = this->loss(examples.narrow(0, at, rows)).mul(share);
     if (poisoned) loss = loss.mul(std::numeric_limits<double>::quiet_NaN());
     if (at + rows == batch.rows) reducer_.last_micro_batch();
     loss.backward();
@@ -105,9 +125,44 @@ double Session::accumulate(const Batch& batch, bool poisoned) {
   return sum;
 }
 
+// Masks that wait for the variance begin at the step after which it stays.
+void Session::follow_variance() {
+  if (recipe_.sparsity.dense != kUntilFrozen) return;
+  const VarianceFreeze freeze = reducer_.variance_freeze();
+  if (freeze.step >= 0) model_->set_dense_steps(freeze.step);
+}
+
+// What this step's forward multiplied with; where the next one's stage or pattern is another, that
+// is a decision of this step.
+void Session::describe_masks(const MaskState& forward, StepRecord& record) {
+  const MaskProgress now = model_->mask_progress();
+  record.stage = stage_name(forward.stage);
+  record.pattern = pattern_of(forward);
+  record.beta = forward.beta;
+  record.mask_changed =
+      static_cast<double>(now.changed) / static_cast<double>(std::max<int64_t>(now.elements, 1));
+  const auto text = [](const MaskState& m) -> std::string {
+    if (!m.masked) return stage_name(m.stage);
+    // A share that grows with every step is no news at each.
+    return fmt::format("{} {}", stage_name(m.stage),
+                       m.pattern.unstructured() ? "unstructured" : pattern_of(m));
+  };
+  if (text(forward) != text(now.state))
+    decisions_.push_back({"masks", text(now.state), fmt::format("{} until then", text(forward))});
+}
+
+std::vector<ExchangeDecision> Session::take_decisions() {
+  std::vector<ExchangeDecision> all = reducer_.take_decisions();
+  std::ranges::move(std::exchange(decisions_, {}), std::back_inserter(all));
+  return all;
+}
+
 StepRecord Session::train_step(bool stop) {
   const auto start = Clock::now();
   StepRecord record;
+  std::optional<MaskState> forward;
+  if (model_->masked()) forward = model_->mask_progress().state;
+  const bool frozen = reducer_.variance_freeze().step >= 0;
   record.step = ++step_;
   record.learning_rate = learning_rate(recipe_.optim, step_, recipe_.train.steps);
   reducer_.begin(step_, record.learning_rate);
@@ -116,14 +171,19 @@ StepRecord Session::train_step(bool stop) {
   const StepResult result = reducer_.finish(local, stop);
   stop_agreed_ = result.stop;
   missing_ = result.missing;
-  if (result.committed) model_.after_step(record.learning_rate);
+  if (result.committed) model_->after_step(record.learning_rate);
+  if (const VarianceFreeze freeze = reducer_.variance_freeze(); freeze.step >= 0 && !frozen) {
+    decisions_.push_back({"variance", "frozen", freeze.reason});
+    follow_variance();
+  }
   // Masks follow the steps, skipped ones too.
-  if (result.committed || model_.masked()) model_.refresh(step_);
+  if (result.committed || model_->masked()) model_->refresh(step_);
 
   record.loss = result.loss;
   record.gradient_norm = result.gradient_norm;
   record.clip = result.clip_coefficient;
-  record.tokens = recipe_.train.sequences(recipe_.model.context) * recipe_.model.context;
+  const int64_t targets = recipe_.model.targets();
+  record.tokens = recipe_.train.examples(targets) * targets;
   record.exposed_seconds = result.exposed_seconds;
   record.wire_bytes = result.wire_bytes;
   record.dense_bytes = result.dense_bytes;
@@ -132,40 +192,43 @@ StepRecord Session::train_step(bool stop) {
   record.skipped = !result.committed;
   record.bad_rank = result.bad_rank;
   record.reencoded = result.reencoded;
+  if (forward) describe_masks(*forward, record);
   record.seconds = seconds_since(start);
   record.tokens_per_second = static_cast<double>(record.tokens) / record.seconds;
   return record;
 }
 
-EvalRecord Session::evaluate_now(int64_t windows) {
+EvalRecord Session::evaluate_now(int64_t examples) {
   EvalRecord record;
-  served([&] { record = evaluate_record(model_, valid_, group_, windows, data_.begin); });
+  served([&] { record = evaluate_record(*model_, *valid_, group_, examples); });
   record.step = step_;
   return record;
 }
 
-EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, int64_t windows,
-                           int64_t begin, const std::function<void()>& between) {
+EvalRecord evaluate_record(Model& model, const Examples& valid, Group group, int64_t examples,
+                           const std::function<void()>& between) {
   const auto start = Clock::now();
   EvaluateOptions options;
-  options.windows = windows;
-  options.begin = begin;
+  options.examples = examples;
   options.between = between;
   const Evaluation result = evaluate(model, valid, group, options);
   EvalRecord record;
   record.loss = result.loss;
   record.perplexity = result.perplexity;
+  record.accuracy = result.accuracy;
   record.tokens = result.tokens;
   record.seconds = seconds_since(start);
   return record;
 }
 
 void Session::save(StateWriter& state) {
-  served([&] { save_model(model_, state); });
+  served([&] { save_model(*model_, state); });
   reducer_.save(state);
   state.value(Scope::shared, "trainer/step", step_);
   state.value(Scope::shared, "trainer/cursor", batcher_.cursor());
-  state.value(Scope::shared, "trainer/data", fmt::format("{:016x}", train_.checksum()));
+  state.value(Scope::shared, "trainer/data", fmt::format("{:016x}", train_->checksum()));
+  if (data_.image) save_image(*data_.image, state);
+  if (teacher_) state.value(Scope::shared, "trainer/teacher", checksum_hex(teacher_->checksum()));
   // Nothing in training draws from the global generator; it is kept for models that will.
   auto random = std::make_shared<at::Tensor>(at::detail::getDefaultCPUGenerator().get_state());
   state.keep(random);
@@ -175,18 +238,19 @@ void Session::save(StateWriter& state) {
 }
 
 void Session::load(const StateReader& state) {
-  const std::string data = fmt::format("{:016x}", train_.checksum());
+  const std::string data = fmt::format("{:016x}", train_->checksum());
   if (state.require_text(Scope::shared, "trainer/data") != data)
     fail(ExitCode::invalid_file,
          "{}: not the data that the checkpoint was trained on (checksum {}, expected {}); prepare "
-         "it "
-         "from the same text, or start a new run",
-         train_.path(), data, state.require_text(Scope::shared, "trainer/data"));
-  load_model(model_, state);
+         "it from the same source, or start a new run",
+         train_->path(), data, state.require_text(Scope::shared, "trainer/data"));
+  if (teacher_) teacher_->require_saved(state);
+  load_model(*model_, state);
   reducer_.load(state);
+  follow_variance();
   step_ = state.require_integer(Scope::shared, "trainer/step");
   batcher_.seek(state.require_integer(Scope::shared, "trainer/cursor"));
-  model_.refresh(step_);
+  model_->refresh(step_);
   if (const auto random = state.tensor(Scope::own, "trainer/random")) {
     at::Tensor bytes = at::empty({random->numel()}, at::kByte);
     std::copy(random->as<uint8_t>().begin(), random->as<uint8_t>().end(),

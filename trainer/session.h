@@ -19,34 +19,29 @@
 #include "comm/group.h"
 #include "comm/reducer.h"
 #include "trainer/data/batcher.h"
-#include "trainer/data/shard.h"
+#include "trainer/data_files.h"
 #include "trainer/evaluate.h"
 #include "trainer/faults.h"
-#include "trainer/model/llama.h"
+#include "trainer/model/model.h"
 #include "trainer/recipe/recipe.h"
+#include "trainer/teacher.h"
 #include "trainer/telemetry/records.h"
 
 namespace terse {
 
-// The prepared data of a run: RUN's tokenizer and the two shards.
-struct DataFiles {
-  std::string train;
-  std::string valid;
-  int64_t vocab = 0;
-  int64_t begin = 1;  // id of the begin token
-};
-
 class Session {
  public:
-  // Builds model, optimizer and exchange, and connects the gradients to the group. `restart`: how
-  // often the launcher restarted this job (trainer/faults.h).
+  // Builds model, teacher, optimizer and exchange, and connects the gradients to the group.
+  // `restart`: how often the launcher restarted this job (trainer/faults.h).
   Session(const Recipe& recipe, Group group, const DataFiles& data, at::Device device, int restart,
           int64_t ranks_per_node);
 
   int64_t step() const { return step_; }  // steps taken so far, skipped ones included
-  Llama& model() { return model_; }
+  Model& model() { return *model_; }
   const Reducer& reducer() const { return reducer_; }
-  std::vector<ExchangeDecision> take_decisions() { return reducer_.take_decisions(); }
+  // What was decided since the last call, each for the step to come: by the exchange, that the
+  // variance is fixed, and how the masks go on.
+  std::vector<ExchangeDecision> take_decisions();
   double epochs() const { return batcher_.epochs(); }
 
   // Forward, backward, exchange, vote, commit. Error as comm/reducer.h says.
@@ -56,8 +51,8 @@ class Session {
   int64_t missing() const { return missing_; }  // StepResult::missing of the last step
   // Where the checkpoint of this step goes (trainer/faults.h may say that it is full).
   FileSystem& disk() const { return faults_.disk(step_); }
-  // On the first `windows` validation windows (0 = all).
-  EvalRecord evaluate_now(int64_t windows);
+  // On the first `examples` of the validation data (0 = all).
+  EvalRecord evaluate_now(int64_t examples);
   // Between two meetings of 0/1 Adam the ranks' weights differ: what follows waits for the next.
   bool in_sync() const { return reducer_.in_sync(); }
   // Error(disagree) if the replicas have drifted apart.
@@ -68,6 +63,10 @@ class Session {
 
  private:
   double accumulate(const Batch& batch, bool poisoned);
+  at::Tensor loss(const at::Tensor& batch);
+  void calibrate();
+  void follow_variance();
+  void describe_masks(const MaskState& forward, StepRecord& record);
   // Runs `use` with the weights as they are served, whatever the masks' schedules say of this step.
   template <typename Use>
   void served(const Use& use);
@@ -75,14 +74,16 @@ class Session {
   const Recipe recipe_;
   Group group_;
   Faults faults_;
-  TokenShard train_, valid_;
   DataFiles data_;
-  Llama model_;
+  std::unique_ptr<const Examples> train_, valid_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Teacher> teacher_;  // none without [distill]
   Batcher batcher_;
   Reducer reducer_;
   int64_t step_ = 0;
   bool stop_agreed_ = false;
   int64_t missing_ = 0;
+  std::vector<ExchangeDecision> decisions_;
 };
 
 // The recipe's [train] compute as the model takes it, on this rank's device (trainer/connect.h).
@@ -92,7 +93,7 @@ at::ScalarType compute_type(const TrainOptions& options);
 
 // Evaluates any model on `valid`; shared by training, `terse eval` and the closing evaluation.
 // `between`: as EvaluateOptions.
-EvalRecord evaluate_record(Llama& model, const TokenShard& valid, Group group, int64_t windows,
-                           int64_t begin, const std::function<void()>& between = {});
+EvalRecord evaluate_record(Model& model, const Examples& valid, Group group, int64_t examples,
+                           const std::function<void()>& between = {});
 
 }  // namespace terse

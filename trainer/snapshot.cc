@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "comm/tensor_state.h"
+#include "qat/lsq.h"
+#include "qat/representation.h"
 #include "sparsity/mask.h"
-#include "trainer/packing.h"
 
 namespace terse {
 namespace {
@@ -114,11 +116,10 @@ TensorView rows_of(const TensorView& view, int64_t begin, int64_t end) {
       view.data.subspan(static_cast<size_t>(begin) * row, static_cast<size_t>(end - begin) * row)};
 }
 
-ArtifactWeight dense_part(const std::string& name, const TensorView& view, at::ScalarType compute) {
+ArtifactWeight dense_part(const FileTensor& file, const TensorView& view, bool rounded) {
   ArtifactWeight weight;
-  weight.name = name;
-  weight.shape = view.shape;
-  const bool rounded = view.shape.size() == 2 && compute == at::kBFloat16;
+  weight.name = file.name;
+  weight.shape = file.shape;
   weight.dtype = rounded ? DType::bf16 : DType::f32;
   weight.bytes = rounded ? as_bf16(view) : source_of(view);
   return weight;
@@ -126,7 +127,7 @@ ArtifactWeight dense_part(const std::string& name, const TensorView& view, at::S
 
 // Of a weight that is masked and not quantized.
 void put_behind_mask(ArtifactWeight& weight, const StateReader& state, const std::string& name,
-                     const PackedPart& part, const TensorView& whole) {
+                     const FileTensor& part, const TensorView& whole) {
   const auto pattern = state.text(Scope::shared, "pattern/" + name);
   if (!pattern) return;
   const TensorView mask = load_mask(state, name, whole.shape[0], whole.shape[1]);
@@ -135,11 +136,21 @@ void put_behind_mask(ArtifactWeight& weight, const StateReader& state, const std
                            rows_of(mask, part.begin, part.end), weight.dtype);
 }
 
+// What a layer's input is divided by, where that is learned.
+std::optional<float> input_step(const StateReader& state, const std::string& weight) {
+  const std::string layer = weight.substr(0, weight.size() - std::string(".weight").size());
+  const auto log = state.tensor(Scope::shared, fmt::format("model/{}.input_log_step", layer));
+  if (!log) return std::nullopt;
+  if (log->dtype != DType::f32 || log->numel() != 1)
+    fail(ExitCode::invalid_file, "model/{}.input_log_step is not one fp32 number", layer);
+  return lsq_scale(log->as<float>()[0], ScaleType::f32);
+}
+
 ArtifactWeight codes_part(const std::shared_ptr<const StateReader>& state, const std::string& name,
-                          const PackedPart& part, int64_t rows, int64_t columns) {
+                          const FileTensor& part, int64_t rows, int64_t columns) {
   ArtifactWeight weight;
-  weight.name = part.part;
-  weight.shape = {part.end - part.begin, columns};
+  weight.name = part.name;
+  weight.shape = part.shape;
   weight.format = parse_code_format(state->require_text(Scope::shared, "format/" + name));
   weight.codes = [=] {
     return load_codes(*state, name, rows, columns).row_slice(part.begin, part.end);
@@ -166,27 +177,7 @@ Codes joined(const std::vector<Codes>& parts, const std::string& name) {
 
 }  // namespace
 
-LlamaShape shape_of(const LlamaOptions& o) {
-  return {o.layers,  o.width, o.heads, o.kv(),       o.hidden,
-          o.context, o.vocab, o.tie,   o.rope_theta, o.norm_eps};
-}
-
-LlamaOptions options_of(const LlamaShape& s) {
-  LlamaOptions o;
-  o.layers = s.layers;
-  o.width = s.width;
-  o.heads = s.heads;
-  o.kv_heads = s.kv_heads;
-  o.hidden = s.hidden;
-  o.context = s.context;
-  o.vocab = s.vocab;
-  o.tie = s.tie;
-  o.rope_theta = s.rope_theta;
-  o.norm_eps = s.norm_eps;
-  return o;
-}
-
-void save_model(Llama& model, StateWriter& state) {
+void save_model(Model& model, StateWriter& state) {
   for (const Parameter& parameter : model.parameters())
     state.tensor(Scope::shared, "model/" + parameter.name, host_view(state, parameter.value));
   for (QuantizedLinear* linear : model.linears()) {
@@ -200,62 +191,81 @@ void save_model(Llama& model, StateWriter& state) {
   }
 }
 
-void load_model(Llama& model, const StateReader& state) {
+void load_model(Model& model, const StateReader& state) {
   for (const Parameter& parameter : model.parameters())
     load_tensor(state, "model/" + parameter.name, parameter.value);
   model.refresh();
 }
 
-Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const LlamaOptions& options,
+Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelShape& shape,
                      at::ScalarType compute) {
   Artifact artifact;
-  artifact.shape = shape_of(options);
+  set_shape(artifact, shape);
   artifact.keep = checkpoint;
-  for (const WeightName& packed : packed_weights(options)) {
+  for (const ModelWeight& held : model_weights(shape)) {
     const TensorView view =
-        checkpoint->require(Scope::shared, "model/" + packed.name, DType::f32, packed.shape);
-    const bool compressed = checkpoint->text(Scope::shared, "format/" + packed.name).has_value();
-    for (const PackedPart& part : parts_of(options, packed.name, packed.shape.front())) {
+        checkpoint->require(Scope::shared, "model/" + held.name, DType::f32, held.shape);
+    const bool compressed = checkpoint->text(Scope::shared, "format/" + held.name).has_value();
+    const bool rounded = held.product && compute == at::kBFloat16;
+    for (const FileTensor& part : held.files) {
       if (compressed) {
         artifact.weights.push_back(
-            codes_part(checkpoint, packed.name, part, packed.shape[0], packed.shape[1]));
-        continue;
+            codes_part(checkpoint, held.name, part, held.shape[0], held.shape[1]));
+      } else {
+        artifact.weights.push_back(dense_part(part, rows_of(view, part.begin, part.end), rounded));
+        put_behind_mask(artifact.weights.back(), *checkpoint, held.name, part, view);
       }
-      artifact.weights.push_back(
-          dense_part(part.part, rows_of(view, part.begin, part.end), compute));
-      put_behind_mask(artifact.weights.back(), *checkpoint, packed.name, part, view);
+      artifact.weights.back().input_step = input_step(*checkpoint, held.name);
     }
   }
   artifact.validate();
   return artifact;
 }
 
-std::unique_ptr<Llama> model_of(const Artifact& artifact, const QatOptions& qat,
+namespace {
+
+// Puts the artifact's dense values of one parameter into the model; returns its Codes where it has
+// some instead.
+std::optional<Codes> take_weight(const Artifact& artifact, const ModelWeight& held,
+                                 const at::Tensor& value) {
+  if (artifact.weight(held.files.front().name).compressed()) {
+    std::vector<Codes> pieces;
+    for (const FileTensor& part : held.files) pieces.push_back(artifact.weight(part.name).codes());
+    return joined(pieces, held.name);
+  }
+  for (const FileTensor& part : held.files) {
+    std::vector<float> dense = effective_values(artifact.weight(part.name));
+    at::Tensor target = value.dim() == 2 ? value.slice(0, part.begin, part.end) : value;
+    target.copy_(at::from_blob(dense.data(), target.sizes(), at::kFloat));
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::unique_ptr<Model> model_of(const Artifact& artifact, const QatOptions& qat,
                                 const ComputeOptions& compute) {
   artifact.validate();
-  const LlamaOptions options = options_of(artifact.shape);
+  const ModelShape shape = shape_of(artifact);
   // Weights come as they are; only the treatment of activations is left to the options.
-  auto model = std::make_unique<Llama>(options, qat, compute, 0);
+  auto model = make_model(shape, qat, compute, 0);
+  std::map<std::string, at::Tensor> values;
+  for (Parameter& parameter : model->parameters())
+    values.emplace(parameter.name, parameter.value.detach());
   std::map<std::string, Codes> codes;
-  for (Parameter& parameter : model->parameters()) {
-    const auto parts = parts_of(options, parameter.name, parameter.value.size(0));
-    if (artifact.weight(parts.front().part).compressed()) {
-      std::vector<Codes> pieces;
-      for (const PackedPart& part : parts) pieces.push_back(artifact.weight(part.part).codes());
-      codes.emplace(parameter.name, joined(pieces, parameter.name));
-      continue;
-    }
-    at::Tensor value = parameter.value.detach();
-    for (const PackedPart& part : parts) {
-      std::vector<float> dense = effective_values(artifact.weight(part.part));
-      at::Tensor target = value.dim() == 2 ? value.slice(0, part.begin, part.end) : value;
-      target.copy_(at::from_blob(dense.data(), target.sizes(), at::kFloat));
-    }
+  std::map<std::string, std::string> first_file;
+  for (const ModelWeight& held : model_weights(shape)) {
+    first_file.emplace(held.name, held.files.front().name);
+    if (auto made = take_weight(artifact, held, values.at(held.name)))
+      codes.emplace(held.name, std::move(*made));
   }
   model->refresh();
   for (QuantizedLinear* linear : model->linears()) {
     auto found = codes.find(linear->name() + ".weight");
     if (found != codes.end()) linear->use_codes(found->second);
+    const std::optional<float> step =
+        artifact.weight(first_file.at(linear->name() + ".weight")).input_step;
+    if (step && linear->input_step()) linear->use_input_step(*step);
   }
   return model;
 }

@@ -1,4 +1,5 @@
 #include "trainer/training.h"
+#include "qat/plan.h"
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>
@@ -13,8 +14,6 @@
 #include "launch/doctor.h"
 #include "trainer/cli/signals.h"
 #include "trainer/closing.h"
-#include "trainer/data/prepare.h"
-#include "trainer/data/tokenizer.h"
 #include "trainer/model/allocator.h"
 #include "trainer/run_directory.h"
 #include "trainer/session.h"
@@ -34,7 +33,9 @@ class Job {
   void open_run();
   void read_replayed();
   std::shared_ptr<Checkpoint> find_checkpoint();
+  void resume(Session& session, const Checkpoint& checkpoint);
   void print_start(const Session& session, const std::vector<std::string>& bindings);
+  void print_remarks(Session& session);
   bool steps(Session& session);
   void report_step(const StepRecord& record, int64_t missing, const std::string& phase_reason);
   void evaluate(Session& session);
@@ -75,19 +76,19 @@ Job::Job(const TrainingOptions& options, Recipe recipe)
       connection_(connect(connect_options(options, recipe_))),
       compute_(compute_options(recipe_.train, connection_.device)) {
   require_same(connection_.group, recipe_.hash(), "recipe");
-  const int64_t sequences = recipe_.train.sequences(recipe_.model.context);
+  const int64_t targets = recipe_.model.targets();
+  const int64_t examples = recipe_.train.examples(targets);
   const int64_t ranks = connection_.group.size();
-  if (sequences % ranks != 0)
+  if (examples % ranks != 0)
     fail(ExitCode::usage,
-         "[train] batch_tokens = {} is {} sequences of {} tokens, which {} ranks cannot share "
+         "[train] batch_tokens = {} is {} examples of {} tokens, which {} ranks cannot share "
          "evenly; choose a multiple of {}",
-         recipe_.train.batch_tokens, sequences, recipe_.model.context, ranks,
-         ranks * recipe_.model.context);
-  const int64_t micro = recipe_.train.micro_sequences(recipe_.model.context, ranks);
-  if (micro < 1 || (sequences / ranks) % micro != 0)
+         recipe_.train.batch_tokens, examples, targets, ranks, ranks * targets);
+  const int64_t micro = recipe_.train.micro_examples(targets, ranks);
+  if (micro < 1 || (examples / ranks) % micro != 0)
     fail(ExitCode::usage,
-         "[train] micro_tokens = {} is {} sequences, which do not divide a rank's share of {}",
-         recipe_.train.micro_tokens, micro, sequences / ranks);
+         "[train] micro_tokens = {} is {} examples, which do not divide a rank's share of {}",
+         recipe_.train.micro_tokens, micro, examples / ranks);
 }
 
 [[noreturn]] void stop_before_training() {
@@ -98,31 +99,15 @@ Job::Job(const TrainingOptions& options, Recipe recipe)
 
 // Rank 0 makes the tokenizer and the shards if they are not there; the others wait.
 DataFiles Job::prepare() {
-  const DataOptions& data = recipe_.data;
   on_leader(connection_.group, [&]() -> std::string {
-    if (data.text.empty()) return "";
-    PrepareOptions prepare;
-    prepare.texts = data.text;
-    prepare.out = data.dir;
-    prepare.vocab = data.vocab;
-    prepare.valid = data.valid;
-    prepare.tokenizer = data.tokenizer;
-    prepare.context = recipe_.model.context;
-    const DataSummary summary = prepare_data(prepare, [](const std::string&, double) {
+    const auto between = [] {
       if (stop_requested()) stop_before_training();
-    });
-    options_.print(fmt::format("data         {}\n", summary.to_text()));
+    };
+    prepare_text(recipe_, between, options_.print);
     return "";
   });
   if (stop_agreed()) stop_before_training();
-  const Tokenizer tokenizer = Tokenizer::load(data.dir + "/tokenizer.model");
-  if (recipe_.model.vocab != 0 && recipe_.model.vocab != tokenizer.vocab())
-    fail(ExitCode::usage,
-         "[model] vocab = {}, but the tokenizer in {} has {} pieces; leave the key out (0) or make "
-         "them equal",
-         recipe_.model.vocab, data.dir, tokenizer.vocab());
-  return {data.dir + "/train.bin", data.dir + "/valid.bin", tokenizer.vocab(),
-          std::max(tokenizer.bos(), 0)};
+  return files_of(recipe_);
 }
 
 void Job::open_run() {
@@ -130,14 +115,13 @@ void Job::open_run() {
     FileSystem& fs = FileSystem::real();
     if (!options_.resume.empty()) {
       remove_unfinished_checkpoints(fs, options_.resume);
-      // With --set the run goes on by another recipe, and so must whoever resumes it next.
-      write_atomically(fs, RunFiles{options_.resume}.recipe(), recipe_.resolved());
       return options_.resume;
     }
     const std::string run = create_run(options_.out, options_.recipe);
     const RunFiles files{run};
     write_atomically(fs, files.recipe(), recipe_.resolved());
-    write_atomically(fs, tokenizer_path(run), read_text(recipe_.data.dir + "/tokenizer.model"));
+    if (!data_.image)
+      write_atomically(fs, tokenizer_path(run), read_text(recipe_.data.dir + "/tokenizer.model"));
     write_atomically(fs, files.environment(),
                      render_json(examine(current_environment(), options_.flags)));
     return run;
@@ -155,6 +139,17 @@ std::shared_ptr<Checkpoint> Job::find_checkpoint() {
   return checkpoint;
 }
 
+// With --set the run goes on by another recipe, and so must whoever resumes it next; not before the
+// checkpoint was found to fit it.
+void Job::resume(Session& session, const Checkpoint& checkpoint) {
+  session.load(checkpoint);
+  saved_step_ = first_step_ = session.step();
+  on_leader(connection_.group, [&]() -> std::string {
+    write_atomically(FileSystem::real(), RunFiles{run_}.recipe(), recipe_.resolved());
+    return "";
+  });
+}
+
 // [exchange] replay: what rank 0 of that run decided about exchanges. All else that runs decide
 // follows from the same numbers.
 void Job::read_replayed() {
@@ -163,14 +158,13 @@ void Job::read_replayed() {
   on_leader(connection_.group, [&]() -> std::string {
     for (const Record& record : parse_records(read_text(RunFiles{replay}.decisions())))
       if (const auto* d = std::get_if<DecisionRecord>(&record);
-          d != nullptr && d->what == "exchange")
+          d != nullptr && d->what == (recipe_.exchange.codec == "lgreco" ? "lgreco" : "exchange"))
         recipe_.exchange.replayed.emplace_back(d->step, d->value);
     return "";
   });
 }
 
 void Job::print_start(const Session& session, const std::vector<std::string>& bindings) {
-  const LlamaOptions& m = recipe_.model;
   const QatOptions& q = recipe_.qat;
   int64_t parameters = 0;
   for (const auto& bucket : session.reducer().plan().buckets) parameters += bucket.size;
@@ -179,8 +173,7 @@ void Job::print_start(const Session& session, const std::vector<std::string>& bi
       {"ranks",
        fmt::format("{} ({}, {})", connection_.group.size(),
                    launcher_name(connection_.world.launcher), connection_.group.backend())},
-      {"model", fmt::format("{} layers, width {}, {} heads, hidden {}, context {}, {} parameters",
-                            m.layers, m.width, m.heads, m.hidden, m.context,
+      {"model", fmt::format("{}, {} parameters", describe(shape_of(recipe_.model, data_)),
                             format_count(static_cast<double>(parameters)))},
       {"weights", q.enabled() ? q.target : std::string("not quantized")},
       {"sparsity", recipe_.sparsity.enabled()
@@ -192,13 +185,23 @@ void Job::print_start(const Session& session, const std::vector<std::string>& bi
       {"optimizer", recipe_.optim.name},
       {"exchange", fmt::format("{}, {} buckets", recipe_.exchange.codec,
                                session.reducer().plan().buckets.size())},
-      {"steps", fmt::format("{} of {} tokens", recipe_.train.steps, recipe_.train.batch_tokens)}};
+      {"steps", fmt::format("{} of {} {}", recipe_.train.steps, recipe_.train.batch_tokens,
+                            data_.image ? "images" : "tokens")}};
+  if (recipe_.distill.enabled()) rows.push_back({"teacher", recipe_.distill.teacher});
   std::vector<Row> binding;
   for (const std::string& line : job_binding(bindings))
     binding.push_back({binding.empty() ? "binding" : "", line});
   rows.insert(rows.begin() + 2, binding.begin(), binding.end());
   const std::string title = options_.resume.empty() ? "terse train" : "terse resume";
   options_.print(render_table(title, rows, options_.progress.colour));
+}
+
+// Where a layer could not be rotated as the recipe has it.
+void Job::print_remarks(Session& session) {
+  for (QuantizedLinear* linear : session.model().linears()) {
+    const LayerPlan plan = plan_layer(recipe_.qat, linear->name(), linear->weight().size(1));
+    if (!plan.remark.empty()) options_.print(fmt::format("note: {}\n", plan.remark));
+  }
 }
 
 void Job::report_step(const StepRecord& record, int64_t missing, const std::string& phase_reason) {
@@ -369,13 +372,11 @@ TrainingResult Job::run() {
   read_replayed();
   Session session(recipe_, connection_.group, data_, compute_.device, connection_.world.restart,
                   connection_.world.local_size);
-  if (checkpoint) {
-    session.load(*checkpoint);
-    saved_step_ = first_step_ = session.step();
-  }
+  if (checkpoint) resume(session, *checkpoint);
   const auto bindings = all_gather_text(connection_.group, connection_.binding.text, "binding");
   if (connection_.leader()) {
     print_start(session, bindings);
+    print_remarks(session);
     ProgressOptions progress = options_.progress;
     progress.every = recipe_.train.log_every;
     telemetry_.emplace(FileSystem::real(), RunFiles{run_}, progress, recipe_.train.steps,

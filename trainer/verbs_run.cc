@@ -7,7 +7,6 @@
 #include "trainer/cli/lab_connection.h"
 #include "trainer/cli/verbs.h"
 #include "trainer/closing.h"
-#include "trainer/data/tokenizer.h"
 #include "trainer/model/allocator.h"
 #include "trainer/snapshot.h"
 #include "trainer/telemetry/format.h"
@@ -18,42 +17,42 @@ namespace {
 
 constexpr uint64_t kMostShard = INT64_MAX;
 
-DataFiles data_files(const std::string& folder) {
-  const Tokenizer tokenizer = Tokenizer::load(folder + "/tokenizer.model");
-  return {folder + "/train.bin", folder + "/valid.bin", tokenizer.vocab(),
-          std::max(tokenizer.bos(), 0)};
-}
-
 Artifact artifact_of_run(const std::string& run) {
   return run_artifact(run, recipe_of(run), checkpoint_of(run, 0));
 }
 
-// A file's weights, or a run's final Codes, and how the run's forward treats activations.
-struct Loaded {
-  Artifact artifact;
-  QatOptions qat;
-  ComputeOptions compute;
-  std::string data;
-  int64_t ignored_act_bits = 16;  // of a file: what training rounded activations to
-};
+// Where to evaluate, if the user does not say it.
+std::string data_folder(const EvalArguments& arguments, const Served& served) {
+  if (!arguments.data.empty()) return arguments.data;
+  if (served.recipe) return served.recipe->data.dir;
+  fail(ExitCode::usage, "{} is a file: say with --data which prepared folder to evaluate it on",
+       arguments.path);
+}
 
-Loaded load(const EvalArguments& arguments, at::Device device) {
-  Loaded loaded;
-  loaded.data = arguments.data;
-  if (!is_run(arguments.path)) {
-    if (arguments.data.empty())
-      fail(ExitCode::usage, "{} is a file: say with --data which prepared folder to evaluate it on",
-           arguments.path);
-    loaded.artifact = read_artifact(arguments.path);
-    loaded.ignored_act_bits = loaded.artifact.act_bits;
-    return loaded;
-  }
-  const Recipe recipe = recipe_of(arguments.path);
-  loaded.artifact = run_artifact(arguments.path, recipe, checkpoint_of(arguments.path, 0));
-  loaded.qat = recipe.qat;
-  loaded.compute = compute_options(recipe.train, device);
-  if (loaded.data.empty()) loaded.data = recipe.data.dir;
-  return loaded;
+DataFiles data_for(const Artifact& artifact, const std::string& folder) {
+  if (artifact.vit) return image_files(folder);
+  const DataFiles data = text_files(folder);
+  if (data.vocab != artifact.shape.vocab)
+    fail(ExitCode::usage,
+         "the data in {} has a vocabulary of {} pieces, the model {}; use the folder "
+         "that it was trained on",
+         folder, data.vocab, artifact.shape.vocab);
+  return data;
+}
+
+std::string eval_json(const EvalRecord& r) {
+  const std::string accuracy =
+      r.accuracy < 0 ? "" : fmt::format(", \"accuracy\": {:.9g}", r.accuracy);
+  return fmt::format("{{\"loss\": {:.9g}, \"perplexity\": {:.9g}, \"tokens\": {}{}}}", r.loss,
+                     r.perplexity, r.tokens, accuracy);
+}
+
+std::string eval_text(const EvalRecord& r, const std::string& valid) {
+  if (r.accuracy >= 0)
+    return fmt::format("loss {:.4f}, accuracy {} on {} images of {} ({})", r.loss,
+                       format_accuracy(r.accuracy), r.tokens, valid, format_seconds(r.seconds));
+  return fmt::format("loss {:.4f}, perplexity {:.3f} on {} tokens of {} ({})", r.loss, r.perplexity,
+                     r.tokens, valid, format_seconds(r.seconds));
 }
 
 void set_type(ComputeOptions& compute, const std::string& name) {
@@ -66,31 +65,23 @@ int verb_eval(const CommonArguments& common, const EvalArguments& arguments) {
   tune_allocator();
   // A run, wherever it was trained, on the GPU if there is one; a file as its readers do.
   Connection connection = connect_lab(common, is_run(arguments.path) ? "auto" : "cpu");
-  Loaded loaded = load(arguments, connection.device);
-  set_type(loaded.compute, arguments.compute);
-  const DataFiles data = data_files(loaded.data);
-  if (data.vocab != loaded.artifact.shape.vocab)
-    fail(ExitCode::usage,
-         "the data in {} has a vocabulary of {} pieces, the model {}; use the folder "
-         "that it was trained on",
-         loaded.data, data.vocab, loaded.artifact.shape.vocab);
-  const auto model = model_of(loaded.artifact, loaded.qat, loaded.compute);
-  const TokenShard valid(data.valid);
-  const EvalRecord record =
-      evaluate_record(*model, valid, connection.group, arguments.windows, data.begin);
+  const Served served = served_by(arguments.path);
+  const DataFiles data = data_for(served.artifact, data_folder(arguments, served));
+  ComputeOptions compute =
+      served.recipe ? compute_options(served.recipe->train, connection.device) : ComputeOptions();
+  set_type(compute, arguments.compute);
+  const auto model = model_of(served.artifact, served.qat, compute);
+  const auto valid = data.validation(served.artifact.shape.context);
+  const EvalRecord record = evaluate_record(*model, *valid, connection.group, arguments.windows);
   if (!connection.leader()) return 0;
-  if (loaded.ignored_act_bits < 16)
+  const int64_t act_bits = served.artifact.act_bits;
+  if (!served.recipe && act_bits < 16)
     fmt::print(
         stderr,
         "terse: note: the run rounded activations to {} bits; a file is evaluated as engines "
         "read it, without. `terse eval RUN` rounds them\n",
-        loaded.ignored_act_bits);
-  if (common.json)
-    fmt::print("{{\"loss\": {:.9g}, \"perplexity\": {:.9g}, \"tokens\": {}}}\n", record.loss,
-               record.perplexity, record.tokens);
-  else
-    fmt::print("loss {:.4f}, perplexity {:.3f} on {} tokens of {} ({})\n", record.loss,
-               record.perplexity, record.tokens, data.valid, format_seconds(record.seconds));
+        act_bits);
+  fmt::print("{}\n", common.json ? eval_json(record) : eval_text(record, data.valid));
   return 0;
 }
 

@@ -17,7 +17,7 @@ ALLOWED = {
     "sparsity": {"base"},
     "qat": {"base", "sparsity"},
     "optim": {"base", "comm", "qat"},
-    "export": {"base", "comm", "qat"},
+    "export": {"base", "comm", "sparsity", "qat"},
     "trainer": {"base", "launch", "comm", "sparsity", "qat", "optim", "export"},
     "parallel": {"base", "launch", "comm", "optim", "trainer"},
 }

@@ -11,6 +11,7 @@ int lab_optimize_verb(const CommonArguments& common, const LabArguments& argumen
 int bench_comm_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_exchange_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_quant_verb(const CommonArguments& common, const BenchArguments& arguments);
+int bench_sparse_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_train_verb(const CommonArguments& common, const BenchArguments& arguments);
 
 }  // namespace terse

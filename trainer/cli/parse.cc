@@ -130,7 +130,7 @@ void Parser::add_training_verbs() {
       "--deepspeed", t->deepspeed,
       "a DeepSpeed configuration (JSON) over the recipe; each key is translated aloud");
   constexpr const char* replay =
-      "a run: codec = \"auto\" takes that run's decisions, at the same steps";
+      "a run: codec = \"auto\" and \"lgreco\" take that run's decisions, at the same steps";
   train->add_option("--replay", t->replay, replay);
   train
       ->add_flag_callback(
@@ -234,7 +234,10 @@ void Parser::add_bench() {
       {"exchange",
        "averaging over the ranks as a multiple of dense bf16; under mpirun or torchrun"},
       {"quant", "quantizing as a multiple of memcpy"},
-      {"train", "tokens per second of a training step against PyTorch"},
+      {"sparse", "making and using masks as multiples of memcpy; products with N:M weights"},
+      {"train",
+       "tokens per second and memory of training steps: bf16 against PyTorch, W8A8, W4A4 (integer "
+       "products where the processor has them) and 2:4 against bf16"},
   };
   for (const auto& [name, summary] : parts) {
     auto arguments = std::make_shared<BenchArguments>();

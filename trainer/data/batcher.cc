@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <span>
 
 #include "base/error.h"
 
@@ -20,24 +21,14 @@ uint64_t epoch_seed(uint64_t seed, int64_t epoch) {
   return mixed(mixed(seed) + static_cast<uint64_t>(epoch));
 }
 
-void require_window(const TokenShard& shard, int64_t context) {
-  if (shard.count() < context)
-    fail(ExitCode::invalid_file,
-         "{}: {} tokens are too few for one sequence of {}; give more text ([data] text), or a "
-         "shorter [model] context",
-         shard.path(), shard.count(), context);
-}
-
-void read_window(const TokenShard& shard, int64_t position, int64_t begin, int64_t* row,
-                 int64_t context) {
-  row[0] = begin;
-  shard.read(position, {row + 1, static_cast<size_t>(context)});
-}
-
-Batch empty_batch(int64_t rows, int64_t context) {
-  Batch batch{rows, context + 1, {}};
+Batch empty_batch(int64_t rows, int64_t columns) {
+  Batch batch{rows, columns, {}};
   batch.ids.resize(static_cast<size_t>(batch.rows * batch.columns));
   return batch;
+}
+
+std::span<int64_t> row_of(Batch& batch, int64_t row) {
+  return {batch.ids.data() + row * batch.columns, static_cast<size_t>(batch.columns)};
 }
 
 }  // namespace
@@ -60,51 +51,40 @@ int64_t permuted(int64_t i, int64_t n, uint64_t seed) {
   return static_cast<int64_t>(x);
 }
 
-Batcher::Batcher(const TokenShard& shard, const BatcherOptions& options)
-    : shard_(&shard), options_(options) {
-  require_window(shard, options.context);
-  if (options.windows % options.ranks != 0)
+Batcher::Batcher(const Examples& examples, const BatcherOptions& options)
+    : examples_(&examples), options_(options) {
+  if (options.rows % options.ranks != 0)
     fail(ExitCode::usage,
-         "{} sequences a step cannot be shared evenly by {} ranks: [train] batch_tokens must be a "
-         "multiple of context x ranks = {}",
-         options.windows, options.ranks, options.context * options.ranks);
-  // One window is given up so that an epoch may begin anywhere within a window's length.
-  windows_ = std::max<int64_t>(1, shard.count() / options.context - 1);
+         "{} examples a step cannot be shared evenly by {} ranks: [train] batch_tokens must be a "
+         "multiple of {} x ranks = {}",
+         options.rows, options.ranks, examples.targets(), examples.targets() * options.ranks);
 }
 
-int64_t Batcher::offset(int64_t epoch) const {
-  const int64_t slack = shard_->count() - windows_ * options_.context;
-  const int64_t choices = std::min(options_.context, slack + 1);
-  return static_cast<int64_t>(epoch_seed(~options_.seed, epoch) % static_cast<uint64_t>(choices));
+double Batcher::epochs() const {
+  return static_cast<double>(cursor_) / static_cast<double>(examples_->count());
 }
 
-int64_t Batcher::position(int64_t index) const {
-  const int64_t epoch = index / windows_;
-  const int64_t window = permuted(index % windows_, windows_, epoch_seed(options_.seed, epoch));
-  return offset(epoch) + window * options_.context;
+Batcher::Place Batcher::place(int64_t counted) const {
+  const int64_t count = examples_->count(), epoch = counted / count;
+  const auto shifts = static_cast<uint64_t>(examples_->shifts());
+  return {permuted(counted % count, count, epoch_seed(options_.seed, epoch)),
+          static_cast<int64_t>(epoch_seed(~options_.seed, epoch) % shifts)};
 }
 
 Batch Batcher::next() {
-  const int64_t rows = options_.windows / options_.ranks;
-  Batch batch = empty_batch(rows, options_.context);
-  const int64_t first = cursor_ + options_.rank * rows;
-  for (int64_t r = 0; r < rows; ++r)
-    read_window(*shard_, position(first + r), options_.begin, batch.ids.data() + r * batch.columns,
-                options_.context);
-  cursor_ += options_.windows;
+  Batch batch = empty_batch(options_.rows / options_.ranks, examples_->columns());
+  const int64_t first = cursor_ + options_.rank * batch.rows;
+  for (int64_t r = 0; r < batch.rows; ++r) {
+    const Place at = place(first + r);
+    examples_->read(at.index, at.shift, row_of(batch, r));
+  }
+  cursor_ += options_.rows;
   return batch;
 }
 
-int64_t validation_windows(const TokenShard& shard, int64_t context) {
-  require_window(shard, context);
-  return shard.count() / context;
-}
-
-Batch validation_batch(const TokenShard& shard, int64_t context, int64_t first, int64_t rows,
-                       int64_t begin) {
-  Batch batch = empty_batch(rows, context);
-  for (int64_t r = 0; r < rows; ++r)
-    read_window(shard, (first + r) * context, begin, batch.ids.data() + r * batch.columns, context);
+Batch read_in_order(const Examples& examples, int64_t first, int64_t rows) {
+  Batch batch = empty_batch(rows, examples.columns());
+  for (int64_t r = 0; r < rows; ++r) examples.read(first + r, 0, row_of(batch, r));
   return batch;
 }
 

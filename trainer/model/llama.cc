@@ -2,13 +2,12 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
+#include "qat/representation.h"
 #include "trainer/model/initialize.h"
 #include "trainer/model/ops/add_norm.h"
-#include "trainer/model/ops/cross_entropy.h"
 #include "trainer/model/ops/embedding.h"
 #include "trainer/model/ops/rotary_attention.h"
 #include "trainer/model/ops/swiglu.h"
@@ -38,8 +37,9 @@ struct Llama::Impl {
   Layer make_layer(int64_t index);
 
   Stream run_layer(Layer& layer, const Stream& in, int64_t batch);
-  // Hidden states after the last norm, [batch length, width] in the compute type.
-  at::Tensor hidden(const at::Tensor& tokens);
+  // Hidden states after the last norm, [batch length, width] in the compute type. `layers_out` may
+  // be null; else it gets the stream after each layer.
+  at::Tensor hidden(const at::Tensor& tokens, std::vector<at::Tensor>* layers_out);
   void check_tokens(const at::Tensor& tokens, int64_t more) const;
 
   LlamaOptions options;
@@ -88,7 +88,11 @@ at::Tensor Llama::Impl::norm(const std::string& name) {
 
 QuantizedLinear Llama::Impl::linear(const std::string& name, int64_t rows, int64_t columns,
                                     bool residual) {
-  return {name, weight(name + ".weight", rows, columns, residual), qat, compute.type, sparsity};
+  QuantizedLinear made(name, weight(name + ".weight", rows, columns, residual), qat, compute.type,
+                       sparsity);
+  for (const LearnedTensor& learned : made.learned())
+    parameters.push_back({learned.name, learned.value, false});
+  return made;
 }
 
 Layer Llama::Impl::make_layer(int64_t index) {
@@ -116,7 +120,7 @@ Stream Llama::Impl::run_layer(Layer& layer, const Stream& in, int64_t batch) {
   return {second.sum, layer.down.forward(swiglu(layer.gate_up.forward(second.y)))};
 }
 
-at::Tensor Llama::Impl::hidden(const at::Tensor& tokens) {
+at::Tensor Llama::Impl::hidden(const at::Tensor& tokens, std::vector<at::Tensor>* layers_out) {
   const int64_t batch = tokens.size(0);
   const bool round = compute.type == at::kBFloat16;  // as a matrix is served
   Stream stream{embedding(embedding_weight, tokens.flatten(), round), std::nullopt};
@@ -125,6 +129,8 @@ at::Tensor Llama::Impl::hidden(const at::Tensor& tokens) {
       return run_layer(layer, in, batch);
     };
     stream = compute.recompute ? recompute(segment, stream) : segment(stream);
+    if (layers_out != nullptr)
+      layers_out->push_back((stream.x + *stream.delta).view({batch, -1, options.width}));
   }
   return add_norm(stream.x, stream.delta, final_norm, options.norm_eps, compute.type).y;
 }
@@ -160,44 +166,32 @@ std::vector<QuantizedLinear*> Llama::linears() {
   return all;
 }
 
+at::Device Llama::device() const {
+  return impl_->compute.device;
+}
+
 void Llama::refresh(int64_t taken) {
-  for (QuantizedLinear* linear : linears()) linear->refresh(taken);
+  Model::refresh(taken);
   if (impl_->options.tie) impl_->head->refresh(taken);
 }
 
-bool Llama::masked() {
-  const auto all = linears();
-  return std::ranges::any_of(all, &QuantizedLinear::masked);
-}
-
-void Llama::after_step(double learning_rate) {
-  for (QuantizedLinear* linear : linears()) linear->after_step(learning_rate);
-}
-
-at::Tensor Llama::loss(const at::Tensor& tokens) {
+Outputs Llama::run(const at::Tensor& tokens, bool hidden) {
   impl_->check_tokens(tokens, 1);
-  const int64_t length = tokens.size(1) - 1;
-  const at::Tensor on_device = tokens.to(impl_->compute.device);
-  const at::Tensor out = impl_->head->forward(impl_->hidden(on_device.narrow(1, 0, length)));
-  return cross_entropy(out, on_device.narrow(1, 1, length).flatten());
+  Outputs out;
+  const at::Tensor inputs = tokens.to(device()).narrow(1, 0, tokens.size(1) - 1);
+  const at::Tensor last = impl_->hidden(inputs, hidden ? &out.hidden : nullptr);
+  out.logits = impl_->head->forward(last);
+  return out;
 }
 
-at::Tensor Llama::nll(const at::Tensor& tokens) {
-  impl_->check_tokens(tokens, 1);
-  const at::NoGradGuard no_gradients;
-  const int64_t length = tokens.size(1) - 1;
-  const at::Tensor on_device = tokens.to(impl_->compute.device);
-  const at::Tensor out = impl_->head->forward(impl_->hidden(on_device.narrow(1, 0, length)));
-  return cross_entropy_each(out, on_device.narrow(1, 1, length).flatten())
-      .view({tokens.size(0), length})
-      .to(at::kDouble)
-      .sum(1);
+at::Tensor Llama::targets(const at::Tensor& tokens) const {
+  return tokens.to(device()).narrow(1, 1, tokens.size(1) - 1).flatten();
 }
 
 at::Tensor Llama::logits(const at::Tensor& tokens) {
   impl_->check_tokens(tokens, 0);
   const at::NoGradGuard no_gradients;
-  const at::Tensor out = impl_->head->forward(impl_->hidden(tokens.to(impl_->compute.device)));
+  const at::Tensor out = impl_->head->forward(impl_->hidden(tokens.to(device()), nullptr));
   return out.to(at::kFloat).view({tokens.size(0), tokens.size(1), impl_->options.vocab});
 }
 

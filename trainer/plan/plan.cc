@@ -128,7 +128,7 @@ class Planner {
     if (recipe_.optim.name == "onebit_adam")
       all.emplace_back(
           "1-bit Adam averages densely before the freeze: fp32 and bf16 are those steps");
-    const int64_t sequences = recipe_.train.sequences(recipe_.model.context);
+    const int64_t sequences = recipe_.train.examples(recipe_.model.targets());
     if (sequences % options_.ranks != 0)
       all.push_back(
           fmt::format("[train] batch_tokens = {} does not divide by {} ranks: each was "

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <numeric>
 
+#include "base/error.h"
 #include "comm/reducer.h"
 #include "comm/reducer_buffers.h"
 #include "optim/adamw.h"
@@ -23,7 +24,12 @@ double seconds_since(Clock::time_point begin) {
 }
 
 LlamaOptions with_vocab(const Recipe& recipe) {
-  LlamaOptions options = recipe.model;
+  if (recipe.model.images())
+    fail(ExitCode::usage,
+         "terse plan measures steps on random tokens: [model] kind = \"vit\" has none; train a few "
+         "steps "
+         "with each [exchange] instead");
+  LlamaOptions options = recipe.model.llama;
   if (options.vocab == 0) options.vocab = recipe.data.vocab;
   return options;
 }
@@ -46,9 +52,9 @@ class Probe {
         buffers_(model_.parameters(), ReducerOptions().bucket_bytes, false),
         optimizer_(AdamOptions::from(recipe.optim)),
         rows_(share_of(recipe, ranks)) {
-    const int64_t micro = recipe.train.micro_tokens / recipe.model.context;
+    const int64_t micro = recipe.train.micro_tokens / recipe.model.targets();
     micro_ = micro > 0 ? std::min(micro, rows_) : rows_;
-    const int64_t context = recipe.model.context;
+    const int64_t context = recipe.model.targets();
     tokens_ = at::randint(0, model_.options().vocab, {rows_, context + 1},
                           at::detail::createCPUGenerator(1), at::TensorOptions().dtype(at::kLong));
     optimizer_.attach(buffers_.plan(), buffers_.tensors());
@@ -114,7 +120,7 @@ class Probe {
 }  // namespace
 
 int64_t share_of(const Recipe& recipe, int64_t ranks) {
-  return std::max<int64_t>(1, recipe.train.sequences(recipe.model.context) / ranks);
+  return std::max<int64_t>(1, recipe.train.examples(recipe.model.targets()) / ranks);
 }
 
 StepProbe measure_step(const Recipe& recipe, int64_t ranks, int64_t steps) {

@@ -14,7 +14,7 @@ namespace terse {
 namespace {
 
 void check_batch(const Recipe& recipe, Keys& keys) {
-  const int64_t context = recipe.model.context;
+  const int64_t context = recipe.model.targets();
   const auto multiple = [&](const char* key, int64_t tokens) {
     if (tokens % context != 0)
       keys.problem(key,
@@ -52,9 +52,17 @@ void check_pairing(const Recipe& recipe, Keys& keys) {
     keys.problem(key, problem);
 }
 
+void check_data(const Recipe& recipe, Keys& keys) {
+  if (!recipe.model.images()) return;
+  if (!recipe.data.text.empty())
+    keys.problem("text",
+                 "[model] kind = \"vit\" learns from images; leave the key out and write "
+                 "them into dir, for instance with scripts/digits");
+}
+
 // The tokenizer decides the model's vocabulary.
 void check_vocabulary(const Recipe& recipe, Keys& keys) {
-  const int64_t model = recipe.model.vocab, data = recipe.data.vocab;
+  const int64_t model = recipe.model.llama.vocab, data = recipe.data.vocab;
   if (model == 0 || !recipe.data.tokenizer.empty() || recipe.data.text.empty() || model == data)
     return;
   keys.problem("vocab", fmt::format("{} is not [data] vocab = {}, the pieces of the tokenizer that "
@@ -65,9 +73,12 @@ void check_vocabulary(const Recipe& recipe, Keys& keys) {
 // Tries `plan(name, columns)` on a layer of each number of inputs.
 template <typename Plan>
 void check_layers(const Recipe& recipe, Keys& keys, const char* key, const Plan& plan) {
+  const bool vit = recipe.model.images();
   const std::pair<const char*, int64_t> layers[] = {
-      {"model.layers.0.self_attn.qkv_proj.weight", recipe.model.width},
-      {"model.layers.0.mlp.down_proj.weight", recipe.model.hidden},
+      {vit ? "blocks.0.attn.qkv.weight" : "model.layers.0.self_attn.qkv_proj.weight",
+       recipe.model.llama.width},
+      {vit ? "blocks.0.mlp.fc2.weight" : "model.layers.0.mlp.down_proj.weight",
+       recipe.model.llama.hidden},
   };
   for (const auto& [name, columns] : layers) {
     try {
@@ -93,6 +104,10 @@ void check_sparsity(const Recipe& recipe, Keys& keys) {
     plan_mask({sparsity, recipe.train.steps}, name, columns);
   });
   const int64_t steps = recipe.train.steps, fine = sparsity.fine_steps(steps);
+  if (sparsity.dense == kUntilFrozen && recipe.optim.variance_steps == 0)
+    keys.problem("dense",
+                 "-1 waits for the variance to be fixed, and [optim] variance_steps = 0 "
+                 "never fixes it; set it to -1, too, or to a number of steps");
   if (sparsity.dense + fine > steps)
     keys.problem("dense", fmt::format("{} dense and {} fine steps are more than [train] steps = {}",
                                       sparsity.dense, fine, steps));
@@ -101,7 +116,11 @@ void check_sparsity(const Recipe& recipe, Keys& keys) {
 void check_format(const Recipe& recipe, Keys& keys) {
   if (recipe.export_.format.empty()) return;
   try {
-    resolve_format(recipe.export_.format);
+    const ExportFormat format = resolve_format(recipe.export_.format);
+    if (recipe.model.images() && !format_row(format).any_model)
+      keys.problem("format", fmt::format("{} holds Llamas; possible for [model] kind = \"vit\": "
+                                         "safetensors",
+                                         format.name()));
   } catch (const Error& error) {
     keys.problem("format", error.what());
   }
@@ -113,6 +132,7 @@ void check_together(const Recipe& recipe, const KeysOf& keys) {
   check_batch(recipe, keys("train"));
   check_steps(recipe, keys("optim"));
   check_pairing(recipe, keys("exchange"));
+  check_data(recipe, keys("data"));
   check_vocabulary(recipe, keys("model"));
   check_grid(recipe, keys("qat"));
   check_sparsity(recipe, keys("sparsity"));

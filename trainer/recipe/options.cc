@@ -11,7 +11,7 @@ constexpr int64_t kAny = std::numeric_limits<int64_t>::max();
 
 void DataOptions::bind(Keys& keys) {
   keys.texts("text", text, "text files (UTF-8) to train on; prepared into `dir` when needed");
-  keys.text("dir", dir, "folder of the prepared data: tokenizer and token shards");
+  keys.text("dir", dir, "folder of the prepared data: tokenizer and token shards, or images");
   keys.integer("vocab", vocab, 260, 1 << 20, "pieces of the tokenizer that is trained on the text");
   keys.text("tokenizer", tokenizer, "a sentencepiece model to use instead of training one");
   keys.number("valid", valid, 1e-6, 0.5, "fraction of each text, its end, kept for validation");
@@ -25,7 +25,8 @@ void DataOptions::check(Keys& keys) const {
 
 void TrainOptions::bind(Keys& keys) {
   keys.integer("steps", steps, 1, kAny, "optimizer steps");
-  keys.integer("batch_tokens", batch_tokens, 1, kAny, "tokens a step, of all ranks together");
+  keys.integer("batch_tokens", batch_tokens, 1, kAny,
+               "tokens a step, of all ranks together; an image counts as one");
   keys.integer("micro_tokens", micro_tokens, 0, kAny,
                "tokens of one forward and backward of a rank; 0 = its whole share of the batch");
   keys.integer("seed", seed, 0, kAny, "draws the initial weights and the order of the data");
@@ -38,7 +39,7 @@ void TrainOptions::bind(Keys& keys) {
   keys.integer("threads", threads, 0, 4096, "threads of a rank; 0 = the cores it is bound to");
   keys.integer("eval_every", eval_every, 0, kAny, "steps between evaluations; 0 = at the end only");
   keys.integer("eval_windows", eval_windows, 0, kAny,
-               "sequences of an evaluation while training; 0 = all. The last one takes all");
+               "examples of an evaluation while training; 0 = all. The last one takes all");
   keys.integer("log_every", log_every, 1, kAny, "steps between progress lines in a pipe");
   keys.integer("max_skipped", max_skipped, 1, kAny,
                "consecutive non-finite steps before the run stops");
@@ -49,9 +50,28 @@ void TrainOptions::check(Keys& keys) const {
     keys.problem("micro_tokens", "one forward cannot take more tokens than the batch has");
 }
 
-int64_t TrainOptions::micro_sequences(int64_t context, int64_t ranks) const {
-  const int64_t share = sequences(context) / ranks;
-  return micro_tokens == 0 ? share : micro_tokens / context;
+int64_t TrainOptions::micro_examples(int64_t targets, int64_t ranks) const {
+  return micro_tokens == 0 ? examples(targets) / ranks : micro_tokens / targets;
+}
+
+void DistillOptions::bind(Keys& keys) {
+  keys.text("teacher", teacher,
+            "a run's folder, a GGUF file or a Hugging Face folder to learn from; \"\" = nobody");
+  keys.number("task", task, 0, 1e6, "weight of the cross entropy with the data");
+  keys.number("logits", logits, 0, 1e6,
+              "weight of the divergence from the teacher's probabilities");
+  keys.number("temperature", temperature, 1e-2, 1e3, "logits: both are divided by it");
+  keys.number("squarehead", squarehead, 0, 1e6,
+              "weight of the normalised squared distance of the layers' outputs");
+}
+
+void DistillOptions::check(Keys& keys) const {
+  const DistillOptions standard;
+  if (!enabled() && (task != standard.task || logits != standard.logits ||
+                     temperature != standard.temperature || squarehead != standard.squarehead))
+    keys.problem("teacher", "is missing though [distill] has other keys");
+  if (enabled() && logits == 0 && squarehead == 0)
+    keys.problem("teacher", "is not listened to: logits and squarehead are both 0");
 }
 
 void CheckpointOptions::bind(Keys& keys) {

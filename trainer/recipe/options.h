@@ -1,4 +1,4 @@
-// The tables that belong to the trainer itself: [data], [train], [checkpoint], [export].
+// The tables that belong to the trainer itself: [data], [train], [distill], [checkpoint], [export].
 #pragma once
 #include <cstdint>
 #include <string>
@@ -36,9 +36,23 @@ struct TrainOptions {
   void bind(Keys& keys);
   void check(Keys& keys) const;
 
-  // Sequences of the global batch, of one rank's share, and of one forward.
-  int64_t sequences(int64_t context) const { return batch_tokens / context; }
-  int64_t micro_sequences(int64_t context, int64_t ranks) const;
+  // Examples of `targets` tokens each (ModelOptions::targets): of the global batch, and of one
+  // forward.
+  int64_t examples(int64_t targets) const { return batch_tokens / targets; }
+  int64_t micro_examples(int64_t targets, int64_t ranks) const;
+};
+
+// Distillation (trainer/teacher.h): loss = task * cross entropy + logits * KL + squarehead *
+// SquareHead.
+struct DistillOptions {
+  std::string teacher;  // a run's folder or an exported file; "" = no distillation
+  double task = 1.0;
+  double logits = 1.0;
+  double temperature = 1.0;
+  double squarehead = 0.0;
+  bool enabled() const { return !teacher.empty(); }
+  void bind(Keys& keys);
+  void check(Keys& keys) const;
 };
 
 struct CheckpointOptions {

@@ -16,7 +16,7 @@
 #include "optim/options.h"
 #include "qat/options.h"
 #include "sparsity/options.h"
-#include "trainer/model/llama.h"
+#include "trainer/model/options.h"
 #include "trainer/recipe/options.h"
 #include "trainer/recipe/recipe_keys.h"
 
@@ -28,9 +28,10 @@ struct BoundTable {
 };
 
 struct Recipe {
-  LlamaOptions model;
+  ModelOptions model;
   DataOptions data;
   TrainOptions train;
+  DistillOptions distill;
   OptimOptions optim;
   ExchangeOptions exchange;
   QatOptions qat;

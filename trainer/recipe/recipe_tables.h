@@ -11,6 +11,7 @@ void for_each_table(Recipe& recipe, Visit visit) {
   visit("model", recipe.model);
   visit("data", recipe.data);
   visit("train", recipe.train);
+  visit("distill", recipe.distill);
   visit("optim", recipe.optim);
   visit("exchange", recipe.exchange);
   visit("qat", recipe.qat);

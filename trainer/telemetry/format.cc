@@ -55,6 +55,10 @@ std::string format_perplexity(double value) {
   return std::isfinite(value) && value < 1e5 ? fmt::format("{:.3f}", value) : format_number(value);
 }
 
+std::string format_accuracy(double share) {
+  return share < 0 ? "-" : fmt::format("{:.2f} %", 100 * share);
+}
+
 std::string format_number(double value) {
   if (!std::isfinite(value)) return "nan";
   if (value != 0 && (std::abs(value) < 1e-3 || std::abs(value) >= 1e6)) {

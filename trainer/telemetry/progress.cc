@@ -72,14 +72,19 @@ std::string progress_line(const StepRecord& r, int64_t total_steps, double eta_s
     }
   }
   if (r.residual_norm > 0) line += " | ef " + format_number(r.residual_norm);
+  if (!r.pattern.empty()) line += " | " + r.pattern;
+  if (r.beta > 0 && r.stage == "progressive") line += " beta " + format_number(r.beta);
   if (r.skipped) line += fmt::format(" | SKIPPED, rank {} not finite", r.bad_rank);
   return cut(line, kMostColumns);
 }
 
 std::string eval_line(const EvalRecord& r) {
-  return cut(fmt::format("eval at step {}: {} loss {} | perplexity {} | {} tokens | {}", r.step,
-                         r.name, format_loss(r.loss), format_perplexity(r.perplexity),
-                         format_count(static_cast<double>(r.tokens)), format_seconds(r.seconds)),
+  const bool classifier = r.accuracy >= 0;
+  return cut(fmt::format("eval at step {}: {} loss {} | {} {} | {} {} | {}", r.step, r.name,
+                         format_loss(r.loss), classifier ? "accuracy" : "perplexity",
+                         classifier ? format_accuracy(r.accuracy) : format_perplexity(r.perplexity),
+                         format_count(static_cast<double>(r.tokens)),
+                         classifier ? "images" : "tokens", format_seconds(r.seconds)),
              kMostColumns);
 }
 

@@ -80,6 +80,10 @@ void each_field(StepRecord& r, Visit&& visit) {
   visit("skipped", r.skipped);
   visit("bad_rank", r.bad_rank);
   visit("reencoded", r.reencoded);
+  visit("stage", r.stage);
+  visit("pattern", r.pattern);
+  visit("beta", r.beta);
+  visit("mask_changed", r.mask_changed);
 }
 
 template <typename Visit>
@@ -87,6 +91,7 @@ void each_field(EvalRecord& r, Visit&& visit) {
   visit("step", r.step);
   visit("loss", r.loss);
   visit("perplexity", r.perplexity);
+  visit("accuracy", r.accuracy);
   visit("tokens", r.tokens);
   visit("seconds", r.seconds);
   visit("name", r.name);
@@ -101,11 +106,11 @@ void each_field(DecisionRecord& r, Visit&& visit) {
 }
 
 template <typename T>
-std::string write(const char* kind, T record) {
+Json json_of(const char* kind, T record) {
   Json json;
   json["kind"] = kind;
   each_field(record, [&](const char* key, auto& value) { json[key] = value; });
-  return dump(json);
+  return json;
 }
 
 template <typename T>
@@ -120,13 +125,18 @@ Record read(const Json& json) {
 }  // namespace
 
 std::string to_json(const StepRecord& record) {
-  return write("step", record);
+  Json json = json_of("step", record);
+  if (record.stage.empty())
+    for (const char* key : {"stage", "pattern", "beta", "mask_changed"}) json.erase(key);
+  return dump(json);
 }
 std::string to_json(const EvalRecord& record) {
-  return write("eval", record);
+  Json json = json_of("eval", record);
+  if (record.accuracy < 0) json.erase("accuracy");
+  return dump(json);
 }
 std::string to_json(const DecisionRecord& record) {
-  return write("decision", record);
+  return dump(json_of("decision", record));
 }
 
 Record parse_record(std::string_view line) {

@@ -30,6 +30,12 @@ struct StepRecord {
   bool skipped = false;    // some rank had a non-finite gradient: nothing changed
   int64_t bad_rank = -1;   // which, if skipped
   bool reencoded = false;  // the assumed clip coefficient was far off: encoded twice
+  // Masks ([sparsity]); not written where nothing is masked. Layers whose inputs a frame does not
+  // divide may be further than the pattern says: it is that of the first masked layer.
+  std::string stage;        // of the forward: "dense", "progressive" or "fine"; "" = no masks
+  std::string pattern;      // of the forward, "4:8"; "" in the dense stage
+  double beta = 0;          // what it multiplied pruned weights with
+  double mask_changed = 0;  // share of the masked elements that this update brought in or out
   bool operator==(const StepRecord&) const = default;
 };
 
@@ -37,7 +43,8 @@ struct EvalRecord {
   int64_t step = 0;                                        // weights after this step
   double loss = std::numeric_limits<double>::quiet_NaN();  // mean negative log-likelihood, nats
   double perplexity = std::numeric_limits<double>::quiet_NaN();
-  int64_t tokens = 0;
+  double accuracy = -1;  // of a classifier, 0 to 1; -1: none
+  int64_t tokens = 0;    // of a classifier: images
   double seconds = 0;
   std::string name = "valid";  // which data
   bool operator==(const EvalRecord&) const = default;

@@ -23,15 +23,18 @@ double number(const Json& json, const char* key) {
 }
 
 Json encode(const EvalRecord& r) {
-  return {{"step", r.step},     {"name", r.name},
-          {"loss", r.loss},     {"perplexity", r.perplexity},
-          {"tokens", r.tokens}, {"seconds", r.seconds}};
+  Json json = {{"step", r.step},     {"name", r.name},
+               {"loss", r.loss},     {"perplexity", r.perplexity},
+               {"tokens", r.tokens}, {"seconds", r.seconds}};
+  if (r.accuracy >= 0) json["accuracy"] = r.accuracy;
+  return json;
 }
 
 EvalRecord decode_eval(const Json& j) {
   return {.step = j.value("step", int64_t{0}),
           .loss = number(j, "loss"),
           .perplexity = number(j, "perplexity"),
+          .accuracy = j.value("accuracy", -1.0),
           .tokens = j.value("tokens", int64_t{0}),
           .seconds = j.value("seconds", 0.0),
           .name = j.value("name", "valid")};
@@ -158,14 +161,15 @@ std::vector<LayerRecord> read_layers(const std::string& path) {
 }
 
 std::string summary_json(const RunSummary& s) {
-  const Json json = {{"run", s.run},
-                     {"steps", s.steps},
-                     {"loss", s.loss},
-                     {"perplexity", s.perplexity},
-                     {"tokens_per_second", s.tokens_per_second},
-                     {"wire_bytes", s.wire_bytes},
-                     {"dense_bytes", s.dense_bytes},
-                     {"exposed_seconds", s.exposed_seconds}};
+  Json json = {{"run", s.run},
+               {"steps", s.steps},
+               {"loss", s.loss},
+               {"perplexity", s.perplexity},
+               {"tokens_per_second", s.tokens_per_second},
+               {"wire_bytes", s.wire_bytes},
+               {"dense_bytes", s.dense_bytes},
+               {"exposed_seconds", s.exposed_seconds}};
+  if (s.accuracy >= 0) json["accuracy"] = s.accuracy;
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

@@ -39,9 +39,10 @@ std::string render_summary(const RunSummary& s, bool colour) {
   std::vector<Row> rows = {
       {"steps", fmt::format("{}, {} skipped", s.steps, s.skipped_steps)},
       {"loss", format_loss(s.loss)},
-      {"perplexity", format_perplexity(s.perplexity)},
-      {"speed", fmt::format("{} tokens/s, {} of training", format_count(s.tokens_per_second),
-                            format_seconds(s.seconds))},
+      s.accuracy < 0 ? Row{"perplexity", format_perplexity(s.perplexity)}
+                     : Row{"accuracy", format_accuracy(s.accuracy)},
+      {"speed", fmt::format("{} {}/s, {} of training", format_count(s.tokens_per_second),
+                            s.accuracy < 0 ? "tokens" : "images", format_seconds(s.seconds))},
       {"sent", wire_row(s)},
       {"exposed", fmt::format("{} waiting for the network", format_seconds(s.exposed_seconds))},
   };

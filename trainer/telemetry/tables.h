@@ -24,6 +24,7 @@ struct RunSummary {
   int64_t steps = 0;
   double loss = 0;  // of the closing evaluation
   double perplexity = 0;
+  double accuracy = -1;          // as EvalRecord's
   double tokens_per_second = 0;  // mean over the steps of this process
   double seconds = 0;            // training time of all processes
   int64_t wire_bytes = 0;        // this rank, all steps
@@ -33,7 +34,7 @@ struct RunSummary {
 };
 std::string render_summary(const RunSummary& summary, bool colour);
 // {"run", "steps", "loss", "perplexity", "tokens_per_second", "wire_bytes", "dense_bytes",
-//  "exposed_seconds"}
+//  "exposed_seconds"}, and "accuracy" of a classifier
 std::string summary_json(const RunSummary& summary);
 
 }  // namespace terse

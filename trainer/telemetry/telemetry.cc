@@ -36,6 +36,7 @@ Telemetry::Telemetry(FileSystem& fs, const RunFiles& files, const ProgressOption
     if (const auto* eval = std::get_if<EvalRecord>(&record)) {
       summary_.loss = eval->loss;
       summary_.perplexity = eval->perplexity;
+      summary_.accuracy = eval->accuracy;
     }
   }
 }
@@ -67,16 +68,24 @@ void Telemetry::step(const StepRecord& record) {
                                      {"exchange/exposed_seconds", record.exposed_seconds},
                                      {"exchange/wire_bytes", wire},
                                      {"exchange/residual_norm", record.residual_norm}}});
+  if (!record.stage.empty())
+    events_.add(record.step, unix_seconds(),
+                std::array<Scalar, 2>{{{"sparsity/beta", record.beta},
+                                       {"sparsity/mask_changed", record.mask_changed}}});
   progress_.step(record);
 }
 
 void Telemetry::eval(const EvalRecord& record) {
   summary_.loss = record.loss;
   summary_.perplexity = record.perplexity;
+  summary_.accuracy = record.accuracy;
   metrics_.write(to_json(record));
   const std::string loss = record.name + "/loss", perplexity = record.name + "/perplexity";
   events_.add(record.step, unix_seconds(),
               std::array<Scalar, 2>{{{loss, record.loss}, {perplexity, record.perplexity}}});
+  const std::string accuracy = record.name + "/accuracy";
+  if (record.accuracy >= 0)
+    events_.add(record.step, unix_seconds(), std::array<Scalar, 1>{{{accuracy, record.accuracy}}});
   progress_.eval(record);
 }
 

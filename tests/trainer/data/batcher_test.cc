@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "tests/trainer/data/temporary_folder.h"
+#include "trainer/data/text_windows.h"
 
 namespace terse {
 namespace {
@@ -19,19 +20,14 @@ constexpr int64_t kBegin = 60001;
 // Token i of the shard is i: a window's first id says where it lies.
 class BatcherTest : public testing::Test {
  protected:
-  TokenShard shard(int tokens) {
+  TextWindows windows(int tokens, WindowUse use = WindowUse::training) {
     std::vector<int32_t> ids(static_cast<size_t>(tokens));
     std::iota(ids.begin(), ids.end(), 0);
     write_shard(FileSystem::real(), folder_.file("s.bin"), ids, 60000);
-    return TokenShard(folder_.file("s.bin"));
+    return {TokenShard(folder_.file("s.bin")), kContext, kBegin, use};
   }
-  static BatcherOptions options(int64_t windows, int64_t rank = 0, int64_t ranks = 1) {
-    return {.context = kContext,
-            .windows = windows,
-            .seed = 7,
-            .begin = kBegin,
-            .rank = rank,
-            .ranks = ranks};
+  static BatcherOptions options(int64_t rows, int64_t rank = 0, int64_t ranks = 1) {
+    return {.rows = rows, .seed = 7, .rank = rank, .ranks = ranks};
   }
   TemporaryFolder folder_;
 };
@@ -45,6 +41,12 @@ std::vector<int64_t> starts(const Batch& batch) {
     result.push_back(row[1]);
   }
   return result;
+}
+
+// Where the shard's tokens of a window begin.
+int64_t position(const Batcher& batcher, int64_t counted) {
+  const Batcher::Place at = batcher.place(counted);
+  return at.shift + at.index * kContext;
 }
 
 TEST(Permutation, IsOneForEverySizeAndDiffersBySeed) {
@@ -67,14 +69,13 @@ TEST(Permutation, SpreadsEveryBlockOverTheRange) {
 }
 
 TEST_F(BatcherTest, AnEpochVisitsDisjointWindowsThatCoverTheShard) {
-  const TokenShard tokens = shard(1003);
+  const TextWindows tokens = windows(1003);
   Batcher batcher(tokens, options(4));
-  const int64_t windows = batcher.windows_per_epoch();
-  EXPECT_EQ(windows, 1003 / kContext - 1);
+  const int64_t count = tokens.count();
+  EXPECT_EQ(count, 1003 / kContext - 1);
   for (const int64_t epoch : {0, 1, 5}) {
     std::vector<int64_t> positions;
-    for (int64_t i = 0; i < windows; ++i)
-      positions.push_back(batcher.position(epoch * windows + i));
+    for (int64_t i = 0; i < count; ++i) positions.push_back(position(batcher, epoch * count + i));
     EXPECT_FALSE(std::ranges::is_sorted(positions));
     std::ranges::sort(positions);
     for (size_t i = 1; i < positions.size(); ++i)
@@ -85,24 +86,24 @@ TEST_F(BatcherTest, AnEpochVisitsDisjointWindowsThatCoverTheShard) {
 }
 
 TEST_F(BatcherTest, EpochsAndSeedsDiffer) {
-  const TokenShard tokens = shard(1003);
+  const TextWindows tokens = windows(1003);
   Batcher first(tokens, options(1));
   BatcherOptions other = options(1);
   other.seed = 8;
   Batcher second(tokens, other);
-  const int64_t windows = first.windows_per_epoch();
+  const int64_t count = tokens.count();
   std::vector<int64_t> a, b, c;
-  for (int64_t i = 0; i < windows; ++i) {
-    a.push_back(first.position(i));
-    b.push_back(first.position(windows + i));
-    c.push_back(second.position(i));
+  for (int64_t i = 0; i < count; ++i) {
+    a.push_back(position(first, i));
+    b.push_back(position(first, count + i));
+    c.push_back(position(second, i));
   }
   EXPECT_NE(a, b);
   EXPECT_NE(a, c);
 }
 
 TEST_F(BatcherTest, RanksTogetherSeeTheSameGlobalBatch) {
-  const TokenShard tokens = shard(1003);
+  const TextWindows tokens = windows(1003);
   Batcher alone(tokens, options(8));
   for (int step = 0; step < 40; ++step) {  // beyond an epoch of 124 windows
     const std::vector<int64_t> whole = starts(alone.next());
@@ -122,7 +123,7 @@ TEST_F(BatcherTest, RanksTogetherSeeTheSameGlobalBatch) {
 }
 
 TEST_F(BatcherTest, ResumesAtAnyCursor) {
-  const TokenShard tokens = shard(500);
+  const TextWindows tokens = windows(500);
   Batcher through(tokens, options(3));
   for (int step = 0; step < 50; ++step) {
     Batcher resumed(tokens, options(3));
@@ -132,12 +133,11 @@ TEST_F(BatcherTest, ResumesAtAnyCursor) {
 }
 
 TEST_F(BatcherTest, ShardOfOneWindowWorksAndOneTokenLessIsRefused) {
-  const TokenShard one = shard(kContext);
+  const TextWindows one = windows(kContext);
   Batcher batcher(one, options(2));
   EXPECT_EQ(starts(batcher.next()), (std::vector<int64_t>{0, 0}));
-  const TokenShard less = shard(kContext - 1);
   try {
-    Batcher refused(less, options(2));
+    windows(kContext - 1);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::invalid_file);
@@ -146,22 +146,21 @@ TEST_F(BatcherTest, ShardOfOneWindowWorksAndOneTokenLessIsRefused) {
 }
 
 TEST_F(BatcherTest, UnevenSharesAreRefused) {
-  const TokenShard tokens = shard(100);
+  const TextWindows tokens = windows(100);
   try {
     Batcher refused(tokens, options(8, 0, 3));
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::usage);
-    EXPECT_THAT(error.what(), testing::HasSubstr("multiple of context x ranks = 24"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("multiple of 8 x ranks = 24"));
   }
 }
 
 TEST_F(BatcherTest, ValidationComesInOrder) {
-  const TokenShard tokens = shard(43);
-  EXPECT_EQ(validation_windows(tokens, kContext), 5);
-  const Batch batch = validation_batch(tokens, kContext, 1, 4, kBegin);
-  EXPECT_EQ(starts(batch), (std::vector<int64_t>{8, 16, 24, 32}));
-  EXPECT_THROW(validation_windows(shard(7), kContext), Error);
+  const TextWindows valid = windows(43, WindowUse::validation);
+  EXPECT_EQ(valid.count(), 5);
+  EXPECT_EQ(valid.shifts(), 1);
+  EXPECT_EQ(starts(read_in_order(valid, 1, 4)), (std::vector<int64_t>{8, 16, 24, 32}));
 }
 
 }  // namespace

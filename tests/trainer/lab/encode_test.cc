@@ -56,5 +56,26 @@ TEST(LabEncode, TheProgramTakesAnEstimatorAndNamesWhatIsWrong) {
   }
 }
 
+// LSQ's first step, one for the tensor: 2 mean |z| / sqrt(7), and what it makes of the values.
+TEST(LabEncode, TheProgramStartsLsq) {
+  at::manual_seed(10);
+  const at::Tensor weight = at::randn({6, 64});
+  const auto files = Lab().run({"encode", "--target", "none", "--estimator", "lsq", "--set",
+                                "grid=int_signed", "--set", "hadamard=0"},
+                               {{{"w", weight}}});
+  const SafetensorsFile& file = files.at(0);
+  const at::Tensor scale = tensor_of(file, "w.scales");
+  ASSERT_EQ(scale.sizes(), (std::vector<int64_t>{1, 1}));
+  const double expected = 2 * weight.to(at::kDouble).abs().mean().item<double>() / std::sqrt(7.0);
+  EXPECT_NEAR(scale.item<double>() / expected, 1.0, 1e-6);
+  const at::Tensor place = weight / scale;
+  const at::Tensor codes = place.round().clamp(-8, 7);
+  EXPECT_TRUE(at::equal(bytes_of_tensor(file, "w.codes", DType::i8), codes.to(at::kChar)));
+  EXPECT_TRUE(at::equal(tensor_of(file, "w.decoded"), codes * scale));
+  EXPECT_TRUE(at::equal(bytes_of_tensor(file, "w.trust", DType::u8),
+                        ((place >= -8) * (place <= 7)).to(at::kByte)));
+  EXPECT_EQ(file.metadata().at("estimator"), "lsq");
+}
+
 }  // namespace
 }  // namespace terse::testing

@@ -107,6 +107,28 @@ TEST(LabExchange, OnebitFollowsItsDefinitionBySegment) {
   EXPECT_TRUE(at::equal(tensor_of(files[0], "a@residual"), at::zeros({2})));
 }
 
+// Sums of calls 6 to 15 are judged, and the choice holds from call 21 (counted from 0: 20) on.
+TEST(LabExchange, LgrecoByTimeDecidesAlikeOnAllRanks) {
+  std::vector<Tensors> inputs(2);
+  for (int64_t rank = 0; rank < 2; ++rank)
+    for (int64_t call = 0; call < 21; ++call) {
+      inputs[static_cast<size_t>(rank)][fmt::format("a@{}", call)] =
+          message(64 * 48, rank, call).view({64, 48});
+      inputs[static_cast<size_t>(rank)][fmt::format("b@{}", call)] =
+          0.01 * message(64 * 48, rank + 7, call).view({48, 64});
+    }
+  const auto files = Lab().run({"exchange", "--codec", "lgreco", "--set", "family=topk", "--set",
+                                "density=0.05", "--set", "every=15", "--set", "cost=time"},
+                               inputs);
+  const std::string decided = files[0].metadata().at("decisions");
+  EXPECT_EQ(files[1].metadata().at("decisions"), decided);
+  EXPECT_NE(decided.find("\"call\":20"), std::string::npos) << decided;
+  EXPECT_NE(decided.find("predicted a step of"), std::string::npos) << decided;
+  EXPECT_NE(decided.find("\"value\":\"a="), std::string::npos) << decided;
+  for (const char* name : {"a@20", "b@20"})
+    EXPECT_TRUE(at::equal(tensor_of(files[0], name), tensor_of(files[1], name)));
+}
+
 TEST(LabExchange, NamesTheTensorThatIsMissing) {
   try {
     Lab().run(kOnebit, {{{"x@0", at::zeros({3})}, {"x@2", at::zeros({3})}}});

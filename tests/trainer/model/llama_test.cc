@@ -129,7 +129,8 @@ TEST(LlamaGolden, NllAgreesWithLogits) {
   const at::Tensor chosen = at::log_softmax(golden.tensor("logits").to(at::kDouble), -1)
                                 .gather(2, tokens.narrow(1, 1, 19).unsqueeze(2))
                                 .sum({1, 2});
-  expect_close({model.nll(tokens)}, {-chosen}, 1e-6, 0.0);  // 19 terms of about 2^-23 relative each
+  expect_close({model.scores(tokens).nll}, {-chosen}, 1e-6,
+               0.0);  // 19 terms of about 2^-23 relative each
 }
 
 struct Gradients {
@@ -200,21 +201,6 @@ TEST(Llama, CountsAndNamesItsParameters) {
     }
     EXPECT_EQ(total, options.parameters());
     EXPECT_EQ(model.linears().size(), tie ? 8u : 9u);
-  }
-}
-
-// The published non-embedding counts of QuEST's sizes (for_plots/runs_for_scaling.json).
-TEST(Llama, CountsOfQuestsSizes) {
-  struct Size {
-    int64_t layers, width, heads, count;
-  };
-  for (const Size& s : {Size{6, 640, 5, 30482560}, Size{7, 768, 6, 49556736},
-                        Size{8, 1024, 8, 102777856}, Size{10, 1280, 10, 203188480},
-                        Size{13, 1664, 13, 443068288}, Size{16, 2048, 16, 822151168}}) {
-    LlamaOptions o;
-    o.layers = s.layers, o.width = s.width, o.heads = s.heads, o.vocab = 0;
-    o.hidden = 256 * ((8 * s.width / 3 + 255) / 256);
-    EXPECT_EQ(o.parameters(), s.count) << s.layers;
   }
 }
 

@@ -27,8 +27,8 @@ std::string message_of(std::string_view text, const std::vector<std::string>& se
 
 TEST(Recipe, EmptyRecipeHasOnlyDefaultsAndIsValid) {
   const Recipe recipe = parse_recipe("", "r.toml");
-  EXPECT_EQ(recipe.model.width, 256);
-  EXPECT_EQ(recipe.tables.size(), 9u);
+  EXPECT_EQ(recipe.model.llama.width, 256);
+  EXPECT_EQ(recipe.tables.size(), 10u);
 }
 
 TEST(Recipe, ReadsEachTableIntoItsComponent) {
@@ -37,7 +37,7 @@ TEST(Recipe, ReadsEachTableIntoItsComponent) {
       "\"onebit_adam\"\nwarmup = 2\nfreeze = 3\n[exchange]\ncodec = \"onebit\"\n[qat]\ntarget = "
       "\"gguf:q4_0\"\n[checkpoint]\nkeep = 9\n[export]\nformat = \"gguf\"\n",
       "r.toml", {"optim.lr=0.25"});
-  EXPECT_EQ(recipe.model.layers, 2);
+  EXPECT_EQ(recipe.model.llama.layers, 2);
   EXPECT_THAT(recipe.data.text, testing::ElementsAre("a.txt"));
   EXPECT_EQ(recipe.train.steps, 7);
   EXPECT_EQ(recipe.optim.name, "onebit_adam");
@@ -62,7 +62,7 @@ TEST(Recipe, EveryKindOfFaultIsReportedInOneGo) {
       "name = \"adam\"\n"  // bad choice
       "betas = [0.9]\n"    // a component's own check
       "[exchnage]\n",      // unknown table
-      {"qat.target=gguf:q4_1"});
+      {"qat.target=gguf:q4_9"});
   EXPECT_THAT(message, HasSubstr("r.toml: 9 problems\n"));
   EXPECT_THAT(message,
               HasSubstr("r.toml:2:1: unknown key 'widht' in [model]; did you mean 'width'?"));
@@ -76,7 +76,7 @@ TEST(Recipe, EveryKindOfFaultIsReportedInOneGo) {
   EXPECT_THAT(message, HasSubstr("r.toml:11:1: [optim] betas: needs two numbers"));
   EXPECT_THAT(message,
               HasSubstr("r.toml:12:1: unknown table [exchnage]; did you mean 'exchange'?"));
-  EXPECT_THAT(message, HasSubstr("--set qat.target: [qat] target: 'gguf:q4_1' is none of"));
+  EXPECT_THAT(message, HasSubstr("--set qat.target: [qat] target: 'gguf:q4_9' is none of"));
 }
 
 TEST(Recipe, ChecksAcrossTables) {
@@ -110,6 +110,29 @@ TEST(Recipe, ChecksAcrossTables) {
               AllOf(HasSubstr("r.toml:4:1: [qat] target"), HasSubstr("down_proj")));
 }
 
+TEST(Recipe, AKindReadsItsOwnKeysOnly) {
+  EXPECT_THAT(message_of("[model]\nkind = \"vit\"\ncontext = 64\nrope_theta = 5.0\n"),
+              AllOf(HasSubstr("r.toml:3:1: [model] context: kind = \"vit\" does not read it"),
+                    HasSubstr("r.toml:4:1: [model] rope_theta")));
+  EXPECT_THAT(message_of("[model]\npatch = 4\n"), HasSubstr("kind = \"llama\" does not read it"));
+  EXPECT_THAT(message_of("[model]\nkind = \"vit\"\n[data]\ntext = [\"a.txt\"]\n"),
+              HasSubstr("r.toml:4:1: [data] text: [model] kind = \"vit\" learns from images"));
+  EXPECT_THAT(message_of("[model]\nkind = \"vit\"\n[export]\nformat = \"gguf\"\n"),
+              HasSubstr("possible for [model] kind = \"vit\": safetensors"));
+  EXPECT_THAT(message_of("[model]\nkind = \"vit\"\nhidden = 100\n[qat]\ntarget = \"gguf:q4_0\"\n"),
+              HasSubstr("mlp.fc2"));
+  const Recipe recipe =
+      parse_recipe("[model]\nkind = \"vit\"\n[train]\nbatch_tokens = 33\n", "r.toml");
+  EXPECT_EQ(recipe.train.examples(recipe.model.targets()), 33);
+}
+
+TEST(Recipe, DistillationNeedsATeacherWhoIsHeard) {
+  EXPECT_THAT(message_of("[distill]\ntemperature = 2.0\n"),
+              HasSubstr("[distill] teacher: is missing"));
+  EXPECT_THAT(message_of("[distill]\nteacher = \"t\"\nlogits = 0.0\n"),
+              HasSubstr("is not listened to"));
+}
+
 std::string auto_recipe(const std::string& optim, const std::string& more) {
   return "[optim]\nname = \"" + optim + "\"\n[exchange]\ncodec = \"auto\"\n" + more + "\n";
 }
@@ -137,7 +160,13 @@ TEST(Recipe, AutoTakesWhatItsOptimizerCanSend) {
   EXPECT_THAT(refused("adamw", "hierarchy = true"), HasSubstr("[exchange] hierarchy"));
   EXPECT_THAT(refused("adamw", "candidates = [\"bits\"]\nrank = 8"), HasSubstr("[exchange] rank"));
   EXPECT_THAT(message_of("[exchange]\ncodec = \"bf16\"\nreplay = \"runs/a\"\n"),
-              HasSubstr("decisions of auto"));
+              HasSubstr("decisions of auto and of lgreco"));
+  EXPECT_NO_THROW(parse_recipe(
+      "[exchange]\ncodec = \"lgreco\"\ncost = \"time\"\nreplay = \"runs/a\"\n", "r.toml"));
+  EXPECT_THAT(message_of("[exchange]\ncodec = \"topk\"\ncost = \"time\"\n"),
+              AllOf(HasSubstr("r.toml:3:1: [exchange] cost"), HasSubstr("it belongs to lgreco")));
+  EXPECT_THAT(message_of("[exchange]\ncodec = \"lgreco\"\ncost = \"time\"\nhierarchy = true\n"),
+              HasSubstr("does not go with hierarchy"));
   EXPECT_THAT(message_of("[exchange]\ncodec = \"bf16\"\ncandidates = [\"fp32\"]\n"),
               HasSubstr("it belongs to auto"));
 }
@@ -155,7 +184,7 @@ TEST(Recipe, ResolvedRecipeReadsBackIntoTheSame) {
   EXPECT_EQ(second.hash(), first.hash());
   EXPECT_EQ(second.data.text, first.data.text);
   EXPECT_EQ(second.optim.lr, first.optim.lr);
-  EXPECT_EQ(second.model.width, 512);
+  EXPECT_EQ(second.model.llama.width, 512);
   ASSERT_EQ(second.tables.size(), first.tables.size());
   for (size_t t = 0; t < first.tables.size(); ++t)
     for (size_t k = 0; k < first.tables[t].keys.size(); ++k)
@@ -194,6 +223,10 @@ TEST(Recipe, SparsityThatCannotBeIsNamedWithItsRemedy) {
               HasSubstr("did you mean 'mask_linear'"));
   EXPECT_THAT(problem("pattern = \"2:4\"\ndense = 95"), HasSubstr("95 dense and 10 fine"));
   EXPECT_THAT(problem("pattern = \"2:4\"\nrate = 0.1"), HasSubstr("no beta"));
+  EXPECT_THAT(problem("pattern = \"2:4\"\ndense = -1"), HasSubstr("[optim] variance_steps = 0"));
+  EXPECT_EQ(problem("pattern = \"2:4\"\ndense = -1\n[optim]\nvariance_steps = -1"), "");
+  EXPECT_THAT(problem("[optim]\nname = \"onebit_adam\"\nvariance_steps = -1"),
+              HasSubstr("belongs to name = \"adamw\""));
 }
 
 TEST(Recipe, ManualNamesEveryKeyWithItsDefault) {
@@ -228,12 +261,13 @@ TEST(Recipe, MissingFileIsAUsageError) {
 
 TEST(Recipe, EveryExampleIsValid) {
   int count = 0;
-  for (const auto& file : std::filesystem::directory_iterator(TERSE_SOURCE_DIR "/examples")) {
+  for (const auto& file :
+       std::filesystem::recursive_directory_iterator(TERSE_SOURCE_DIR "/examples")) {
     if (file.path().extension() != ".toml") continue;
     ++count;
     EXPECT_NO_THROW(load_recipe(file.path().string())) << file.path();
   }
-  EXPECT_GE(count, 3);
+  EXPECT_GE(count, 9);
 }
 
 }  // namespace

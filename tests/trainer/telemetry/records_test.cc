@@ -39,6 +39,22 @@ TEST(Records, OneLineOfJsonWithTheDocumentedKeys) {
   EXPECT_EQ(json.size(), 17u);
 }
 
+TEST(Records, MasksAreToldWhereThereAreAny) {
+  StepRecord step = test::synthetic_step(3, 10);
+  EXPECT_FALSE(nlohmann::json::parse(to_json(step)).contains("beta"));
+  step.stage = "progressive";
+  step.pattern = "4:8";
+  step.beta = 0.25;
+  step.mask_changed = 0.125;
+  const std::string line = to_json(step);
+  const auto json = nlohmann::json::parse(line);
+  EXPECT_EQ(json.at("stage"), "progressive");
+  EXPECT_EQ(json.at("pattern"), "4:8");
+  EXPECT_EQ(json.at("beta"), 0.25);
+  EXPECT_EQ(json.at("mask_changed"), 0.125);
+  EXPECT_EQ(std::get<StepRecord>(parse_record(line)), step);
+}
+
 TEST(Records, NotANumberIsNull) {
   StepRecord step;
   step.step = 1;

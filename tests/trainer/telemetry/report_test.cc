@@ -49,6 +49,28 @@ TEST(Report, ShowsTheWholeRun) {
   }
 }
 
+// A run whose masks set in: beta falls, patterns are bands behind it.
+TEST(Report, ShowsTheMasks) {
+  TemporaryDirectory folder;
+  const RunFiles files{folder.path() + "/run"};
+  FileSystem::real().make_directories(files.directory);
+  std::string lines;
+  for (int64_t k = 1; k <= 40; ++k) {
+    StepRecord step = test::synthetic_step(k, 40);
+    step.stage = k <= 10 ? "dense" : k <= 30 ? "progressive" : "fine";
+    step.pattern = k <= 10 ? "" : k <= 20 ? "4:8" : "2:8";
+    step.beta = k <= 10 ? 1.0 : k <= 30 ? 0.5 : 0.0;
+    lines += to_json(step) + "\n";
+  }
+  write_atomically(FileSystem::real(), files.metrics(), lines);
+  const std::string html = render_report(files);
+  EXPECT_EQ(faults(html, folder.path()), "");
+  for (const char* text : {"Masks", "What pruned weights are multiplied with", "4:8", "2:8"})
+    EXPECT_TRUE(html.find(text) != std::string::npos) << text;
+  test::write_synthetic_run({folder.path() + "/other"}, 50);
+  EXPECT_THAT(render_report({folder.path() + "/other"}), Not(HasSubstr(">Masks<")));
+}
+
 TEST(Report, BytesByPhaseAreTheSumsOfTheRecords) {
   TemporaryDirectory folder;
   const RunFiles files{folder.path() + "/run"};

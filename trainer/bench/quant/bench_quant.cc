@@ -1,55 +1,18 @@
 #include "trainer/bench/quant/bench_quant.h"
 
-#include <cstring>
+#include <fmt/format.h>
 
-#include "qat/activation.h"
+#include "base/product/product.h"
+#include "qat/coded_product.h"
+#include "qat/packed_product.h"
 #include "qat/targets.h"
 #include "qat/tensors.h"
 #include "trainer/bench/core/pairs.h"
+#include "trainer/bench/quant/against_memcpy.h"
+#include "trainer/bench/quant/lossless.h"
 
 namespace terse {
 namespace {
-
-using Work = std::function<void()>;
-
-void plain_copy(const at::Tensor& to, const at::Tensor& from) {
-  const auto* source = static_cast<const std::byte*>(from.const_data_ptr());
-  auto* target = static_cast<std::byte*>(to.mutable_data_ptr());
-  at::parallel_for(0, static_cast<int64_t>(from.nbytes()), 1 << 15,
-                   [&](int64_t begin, int64_t end) {
-                     std::memcpy(target + begin, source + begin, static_cast<size_t>(end - begin));
-                   });
-}
-
-class Bench {
- public:
-  explicit Bench(const BenchQuantOptions& options) : options_(options) {}
-
-  // `work` reads `input` once; the baseline copies it.
-  void add(const std::string& name, const at::Tensor& input, const Work& work) {
-    const at::Tensor target = at::empty_like(input);
-    const int64_t repeats = std::max<int64_t>(1, (1 << 22) / input.numel());
-    const auto many = [repeats](const Work& one) -> Work {
-      return [repeats, &one] {
-        for (int64_t i = 0; i < repeats; ++i) one();
-      };
-    };
-    const Work baseline = [&] { plain_copy(target, input); };
-    const PairedTime time = measure_pairs(many(baseline), many(work), options_.quick ? 7 : 25);
-    const double elements = static_cast<double>(input.numel() * repeats);
-    figures.push_back({.name = name,
-                       .value = time.seconds * 1e9 * options_.threads / elements,
-                       .unit = "ns/element",
-                       .baseline = "memcpy",
-                       .ratio = time.ratio,
-                       .lower_is_better = true});
-  }
-
-  std::vector<BenchResult> figures;
-
- private:
-  BenchQuantOptions options_;
-};
 
 QuantizedTensor outputs(const Quantizer& quantizer, const at::Tensor& x, bool decoded) {
   const int64_t group = quantizer.grid.format.group;
@@ -59,13 +22,15 @@ QuantizedTensor outputs(const Quantizer& quantizer, const at::Tensor& x, bool de
           .decoded = decoded ? at::empty(x.sizes(), at::kBFloat16) : at::Tensor()};
 }
 
-void activations(Bench& bench, bool quick) {
+void activations(AgainstMemcpy& bench) {
   const Quantizer int4{mse_grid("half_int", 4, 0, ScaleType::f32, 128), {}};
-  const at::Tensor large = at::randn({quick ? 6144 : 24576, 1024}).to(at::kBFloat16);
+  const Quantizer int8{mse_grid("half_int", 8, 0, ScaleType::f32, 128), {}};
+  const at::Tensor large = at::randn({24576, 1024}).to(at::kBFloat16);
   const at::Tensor small = at::randn({512, 640}).to(at::kBFloat16);
   const QuantizedTensor codes = outputs(int4, large, false), all = outputs(int4, large, true);
   const QuantizedTensor few = outputs(int4, small, false);
   bench.add("quant.hadamard_int4", large, [&] { quantize_tensor(int4, large, codes); });
+  bench.add("quant.hadamard_int8", large, [&] { quantize_tensor(int8, large, codes); });
   bench.add("quant.hadamard_int4_decoded", large, [&] { quantize_tensor(int4, large, all); });
   bench.add("quant.hadamard_int4_small", small, [&] { quantize_tensor(int4, small, few); });
   bench.add("quant.decode_int4", large,
@@ -73,7 +38,7 @@ void activations(Bench& bench, bool quick) {
   bench.add("quant.unrotate", large, [&] { rotate_tensor(large, codes.mask, 128, all.decoded); });
 }
 
-void weights(Bench& bench, bool quick) {
+void weights(AgainstMemcpy& bench, bool quick) {
   const at::Tensor weight = at::randn({quick ? 1024 : 4096, 1024}).mul_(0.02);
   for (const Target& target : targets()) {
     if (!target.grid) continue;
@@ -84,15 +49,43 @@ void weights(Bench& bench, bool quick) {
   }
 }
 
+BenchResult product(int64_t k, int64_t n, int pairs) {
+  const Quantizer int8{mse_grid("half_int", 8, 0, ScaleType::f32, 0), {}};
+  const CodeFormat& format = int8.grid.format;
+  const at::Tensor weight = at::randn({n, k}), x = at::randn({2048, k}).to(at::kBFloat16);
+  const QuantizedTensor w = outputs(int8, weight, false), a = outputs(int8, x, true);
+  quantize_tensor(int8, weight, w);
+  quantize_tensor(int8, x, a);
+  CodedWeight coded;
+  coded.pack({format, keep_codes(format, w.codes), w.scales}, format);
+  PackedWeight packed;
+  packed.pack(weight);
+  const PairedTime time = measure_pairs([&] { packed.forward(a.decoded); },
+                                        [&] { coded.forward(a.codes, a.scales); }, pairs);
+  return {.name = fmt::format("product.int8_{}x{}", k, n),
+          .value = time.seconds * 1e3,
+          .unit = "ms",
+          .baseline = "product.bf16",
+          .ratio = time.ratio,
+          .lower_is_better = true};
+}
+
 }  // namespace
 
 std::vector<BenchResult> bench_quant(const BenchQuantOptions& options) {
   at::set_num_threads(options.threads);
   at::manual_seed(1);
-  Bench bench(options);
-  activations(bench, options.quick);
+  AgainstMemcpy bench(options.threads, options.quick ? 7 : 25);
+  activations(bench);
   weights(bench, options.quick);
-  return bench.figures;
+  std::vector<BenchResult> figures = bench.figures();
+  for (BenchResult& figure : bench_lossless(options.quick)) figures.push_back(std::move(figure));
+  if (!product_available()) return figures;
+  const int pairs = options.quick ? 7 : 25;
+  for (const auto& [k, n] : std::vector<std::pair<int64_t, int64_t>>{
+           {256, 768}, {768, 256}, {640, 3584}, {1792, 640}, {2048, 2048}})
+    figures.push_back(product(k, n, pairs));
+  return figures;
 }
 
 }  // namespace terse

@@ -6,12 +6,14 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "base/error.h"
 #include "trainer/bench/core/pairs.h"
 #include "trainer/bench/train/peer.h"
 #include "trainer/bench/train/training_step.h"
 #include "trainer/model/allocator.h"
+#include "trainer/model/memory_counter.h"
 
 namespace terse {
 namespace {
@@ -57,14 +59,94 @@ std::unique_ptr<Peer> start_peer(const BenchTrainOptions& o, bool compile) {
   return std::make_unique<Peer>(command, o.threads, compile ? 1200.0 : 300.0);
 }
 
-QatOptions w4a4() {
+struct Variant {
+  std::string name;
+  QatOptions qat;
+  SparsityRun sparsity;
+};
+
+// The output matrix stays bf16, as in QuEST's own runs.
+QatOptions quantized(int64_t bits) {
   QatOptions q;
   q.target = "none";
-  q.weight_bits = 4;
-  q.act_bits = 4;
+  q.weight_bits = bits;
+  q.act_bits = bits;
   q.hadamard = 128;
-  q.ignore = {"lm_head"};  // as in QuEST's own runs
+  q.ignore = {"lm_head"};
   return q;
+}
+
+// In the middle of a run in which the mask fades.
+SparsityRun masked() {
+  SparsityRun run;
+  run.options.pattern = "2:4";
+  run.options.schedule = "mask_exponential";
+  run.options.ignore = {"lm_head"};
+  run.steps = 1000;
+  return run;
+}
+
+// The first is the baseline of the others.
+std::vector<Variant> variants() {
+  return {{"bf16", {}, {}},
+          {"w8a8", quantized(8), {}},
+          {"w4a4", quantized(4), {}},
+          {"nm24", {}, masked()}};
+}
+
+// A contender with the most memory that its steps took.
+struct Contender {
+  Contender(const Variant& variant, const LlamaOptions& model, int64_t batch)
+      : name(variant.name), before(MemoryCounter::live()) {
+    step = std::make_unique<TrainingStep>(model, variant.qat, batch, variant.sparsity);
+    MemoryCounter::restart_peak();
+    for (int i = 0; i < 3; ++i) step->run();
+    peak = MemoryCounter::peak() - before;
+  }
+  std::string name;
+  int64_t before, peak = 0;
+  std::unique_ptr<TrainingStep> step;
+};
+
+std::vector<Contender> contenders_of(const LlamaOptions& model, int64_t batch) {
+  std::vector<Contender> all;
+  for (const Variant& variant : variants()) all.emplace_back(variant, model, batch);
+  return all;
+}
+
+std::vector<Run> runs_of(std::vector<Contender>& contenders) {
+  std::vector<Run> runs;
+  for (Contender& c : contenders) runs.push_back([step = c.step.get()] { return step->run(); });
+  return runs;
+}
+
+// `seconds`: of the contenders, the first of which is the baseline. `suffix`: of their names.
+void add_ratios(const std::vector<Contender>& contenders, std::span<const Seconds> seconds,
+                double tokens, const std::string& suffix, std::vector<BenchResult>& results) {
+  const std::string baseline = "train.bf16" + suffix;
+  for (size_t i = 1; i < contenders.size(); ++i)
+    results.push_back({"train." + contenders[i].name + suffix, tokens / median(seconds[i]),
+                       "tokens/s", baseline, speed_ratio(seconds[i], seconds[0])});
+}
+
+void add_memory(const std::vector<Contender>& contenders, const std::string& suffix,
+                std::vector<BenchResult>& results) {
+  const auto of = [](const Contender& c) { return static_cast<double>(c.peak); };
+  for (const Contender& c : contenders)
+    results.push_back({"memory." + c.name + suffix, of(c) * 1e-6, "MB", "memory.bf16" + suffix,
+                       of(c) / of(contenders[0]), true});
+}
+
+void at_width_640(const BenchTrainOptions& o, std::vector<BenchResult>& results) {
+  LlamaOptions wide = o.model;
+  wide.width = 640, wide.heads = 5, wide.kv_heads = 0, wide.hidden = 1792;
+  const auto tokens = static_cast<double>(o.batch * wide.context);
+  std::vector<Contender> contenders = contenders_of(wide, o.batch);
+  const auto seconds = take_turns(runs_of(contenders), 7);
+  results.push_back(
+      {"train.bf16_640", tokens / median(seconds[0]), "tokens/s", "train.bf16_640", 1.0});
+  add_ratios(contenders, seconds, tokens, "_640", results);
+  add_memory(contenders, "_640", results);
 }
 
 // The strongest of three processes: inductor's code differs from one to the
@@ -84,28 +166,31 @@ double best_of_three_compiled(const BenchTrainOptions& o, TrainingStep& bf16, in
 
 std::vector<BenchResult> bench_train(const BenchTrainOptions& o) {
   tune_allocator();
+  MemoryCounter::install();
   at::set_num_threads(o.threads);
-  const int rounds = o.quick ? 9 : 15;
+  const int rounds = o.quick ? 7 : 15;
   const auto tokens = static_cast<double>(o.batch * o.model.context);
-  TrainingStep bf16(o.model, QatOptions(), o.batch), quantized(o.model, w4a4(), o.batch);
-  for (int i = 0; i < 3; ++i) bf16.run(), quantized.run();
+  std::vector<Contender> contenders = contenders_of(o.model, o.batch);
+  std::vector<Run> runs = runs_of(contenders);
   std::vector<BenchResult> results;
   Seconds ours;
   {
     const auto peer = start_peer(o, false);
-    const auto seconds = take_turns(
-        {[&] { return peer->run(); }, [&] { return bf16.run(); }, [&] { return quantized.run(); }},
-        rounds);
-    ours = seconds[1];
-    results = {{"torch_eager", tokens / median(seconds[0]), "tokens/s", "torch_eager", 1.0},
-               {"train.bf16", tokens / median(ours), "tokens/s", "torch_eager",
-                speed_ratio(ours, seconds[0])},
-               {"train.w4a4", tokens / median(seconds[2]), "tokens/s", "train.bf16",
-                speed_ratio(seconds[2], ours)}};
+    runs.push_back([&] { return peer->run(); });
+    const auto seconds = take_turns(runs, rounds);
+    const Seconds& eager = seconds.back();
+    ours = seconds[0];
+    results = {
+        {"torch_eager", tokens / median(eager), "tokens/s", "torch_eager", 1.0},
+        {"train.bf16", tokens / median(ours), "tokens/s", "torch_eager", speed_ratio(ours, eager)}};
+    add_ratios(contenders, seconds, tokens, "", results);
   }
-  if (!o.quick)
-    results.push_back({"train.bf16_vs_compile", tokens / median(ours), "tokens/s", "torch_compile",
-                       best_of_three_compiled(o, bf16, rounds)});
+  add_memory(contenders, "", results);
+  if (o.quick) return results;
+  results.push_back({"train.bf16_vs_compile", tokens / median(ours), "tokens/s", "torch_compile",
+                     best_of_three_compiled(o, *contenders[0].step, rounds)});
+  contenders.clear();
+  at_width_640(o, results);
   return results;
 }
 

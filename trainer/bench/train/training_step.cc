@@ -44,14 +44,16 @@ BucketPlan plan_of(const std::vector<Parameter>& parameters) {
 
 }  // namespace
 
-TrainingStep::TrainingStep(const LlamaOptions& model, const QatOptions& qat, int64_t batch)
-    : model_(model, qat, ComputeOptions(), 1),
+TrainingStep::TrainingStep(const LlamaOptions& model, const QatOptions& qat, int64_t batch,
+                           const SparsityRun& sparsity)
+    : model_(model, qat, ComputeOptions(), 1, sparsity),
       optimizer_(AdamOptions()),
       plan_(plan_of(model_.parameters())),
       buckets_(flatten(plan_, model_.parameters())) {
   at::manual_seed(1);
   tokens_ = at::randint(model.vocab, {batch, model.context + 1}, at::kLong);
   optimizer_.attach(plan_, buckets_);
+  model_.refresh(step_);
 }
 
 void TrainingStep::step() {
@@ -67,7 +69,8 @@ void TrainingStep::step() {
     optimizer_.apply(context, static_cast<int64_t>(b), buckets_[b].gradient);
   optimizer_.commit(context, optimizer_.next_plan(step_ + 1));
   for (const BucketTensors& b : buckets_) b.gradient.zero_();
-  model_.refresh();
+  model_.after_step(context.learning_rate);
+  model_.refresh(step_);
   loss_ = loss.item<double>();
 }
 

@@ -14,7 +14,8 @@ namespace terse {
 // same.
 class TrainingStep {
  public:
-  TrainingStep(const LlamaOptions& model, const QatOptions& qat, int64_t batch);
+  TrainingStep(const LlamaOptions& model, const QatOptions& qat, int64_t batch,
+               const SparsityRun& sparsity = {});
   double run();  // seconds
   double loss() const { return loss_; }
 

@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <fmt/ranges.h>
 
+#include <nlohmann/json.hpp>
+
 #include "base/error.h"
 #include "comm/dense_exchange.h"
 #include "comm/make_exchange.h"
@@ -47,6 +49,13 @@ class Output {
   std::map<std::string, TensorView> views_;
 };
 
+nlohmann::json decided(Exchange& exchange, int64_t call) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const ExchangeDecision& d : exchange.take_decisions())
+    list.push_back({{"call", call}, {"value", d.value}, {"reason", d.reason}});
+  return list;
+}
+
 at::Tensor average(Exchange& exchange, const at::Tensor& message) {
   at::Tensor answer = at::empty_like(message);
   exchange.start(0, message);
@@ -75,11 +84,13 @@ void lab_exchange(const LabExchangeOptions& options, Group group) {
   if (input.has_residuals()) input.load_residuals(*exchange, chunk, group.size());
   Output output;
   std::vector<int64_t> wire, dense;
+  nlohmann::json decisions = nlohmann::json::array();
   for (int64_t call = 0; call < input.calls(); ++call) {
     const int64_t before = group.wire_bytes().total();
     output.add_segments(input, average(*exchange, input.message(call)), std::to_string(call));
     wire.push_back(group.wire_bytes().total() - before);
     dense.push_back(dense_bytes(group, plan));
+    for (nlohmann::json& d : decided(*exchange, call + 1)) decisions.push_back(std::move(d));
   }
   if (const at::Tensor kept = exchange->worker_residual(0); kept.defined())
     output.add_segments(input, kept.to(at::kFloat), "residual");
@@ -89,7 +100,8 @@ void lab_exchange(const LabExchangeOptions& options, Group group) {
     output.write(ranked_path(options.out, group.rank()),
                  {{"server_offset", std::to_string(chunk.begin)},
                   {"wire_bytes", json_array(wire)},
-                  {"dense_bytes", json_array(dense)}});
+                  {"dense_bytes", json_array(dense)},
+                  {"decisions", decisions.dump()}});
 }
 
 }  // namespace terse

@@ -6,7 +6,9 @@
 // Optional: NAME@residual and server_residual (this rank's chunk), the state before call 0.
 // Written, F32: the averages NAME@CALL in the input's shapes; with error feedback NAME@residual and
 // server_residual after the last call. Metadata: "server_offset", the chunk's first element;
-// "wire_bytes" and "dense_bytes", JSON arrays of bytes this rank sent and would have sent as fp32.
+// "wire_bytes" and "dense_bytes", JSON arrays of bytes this rank sent and would have sent as fp32;
+// "decisions", a JSON array of what lgreco decided: {"call": the first it holds for, "value",
+// "reason"}.
 #pragma once
 #include <string>
 

@@ -6,12 +6,12 @@
 #include "base/product/tile.h"
 #include "trainer/model/ops/tiled_attention.h"
 #include "trainer/model/ops/vec16.h"
+#include "trainer/model/ops/vectors_bf16.h"
 
 namespace terse::TERSE_ISA {
 namespace {
 
 constexpr int64_t kBlock = 64;  // queries, and keys, of a tile
-constexpr float kLog2E = 1.44269504088896341f;
 
 // Hands out aligned pieces of a call's scratch memory.
 struct Scratch {
@@ -23,19 +23,6 @@ struct Scratch {
     return here;
   }
 };
-
-// 2^x, relative error below 2^-18, which is far finer than the bf16 that it becomes; 0 far below.
-TERSE_INLINE __m512 exp2(__m512 x) {
-  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 f = _mm512_sub_ps(x, n);
-  __m512 p = _mm512_set1_ps(1.3333558146e-3f);  // (ln 2)^i / i!
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.6181291076e-3f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.5504108665e-2f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.4022650696e-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9314718056e-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-  return _mm512_scalef_ps(p, n);
-}
 
 // Of 16 lanes, the first `visible`.
 TERSE_INLINE __mmask16 first_lanes(int64_t visible) {

@@ -6,6 +6,8 @@
 
 #include <span>
 
+#include "base/product/product.h"
+#include "trainer/model/ops/cross_entropy_bf16.h"
 #include "trainer/model/ops/kernels.h"
 #include "trainer/model/ops/typed.h"
 
@@ -22,6 +24,14 @@ at::Tensor row_losses(const at::Tensor& logits, const at::Tensor& targets, float
   for (int64_t t : std::span(target, static_cast<size_t>(rows)))
     TERSE_CHECK(t >= 0 && t < vocab, "target {} is outside the vocabulary of {}", t, vocab);
   const at::Tensor loss = at::empty({rows}, logits.options().dtype(at::kFloat));
+  if (gradient_scale != 0.0f && logits.scalar_type() == at::kBFloat16 && vocab % 32 == 0 &&
+      vocab <= kMostBf16Vocabulary && product_available()) {
+    at::parallel_for(0, rows, row_grain(vocab), [&](int64_t begin, int64_t end) {
+      cross_entropy_bf16(elements<uint16_t>(logits) + begin * vocab, target + begin,
+                         loss.data_ptr<float>() + begin, end - begin, vocab, gradient_scale);
+    });
+    return loss;
+  }
   for_compute_type(logits.scalar_type(), [&](auto tag) {
     using T = decltype(tag);
     at::parallel_for(0, rows, row_grain(vocab), [&](int64_t begin, int64_t end) {

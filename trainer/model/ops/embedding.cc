@@ -25,6 +25,19 @@ void gather_row(const float* row, float* out, int64_t width, bool round) {
     out[i] = round ? bf16_to_float(bf16_from_float(row[i])) : row[i];
 }
 
+// d[token] += dy's row. A task owns some columns of every row, so that no two add to the same
+// place.
+void add_rows(const at::Tensor& dy, const at::Tensor& tokens, const at::Tensor& d) {
+  const int64_t width = dy.size(-1);
+  at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {
+    for (int64_t i = 0; i < tokens.numel(); ++i) {
+      float* to = d.data_ptr<float>() + tokens.const_data_ptr<int64_t>()[i] * width;
+      const float* from = dy.const_data_ptr<float>() + i * width;
+      for (int64_t c = begin; c < end; ++c) to[c] += from[c];
+    }
+  });
+}
+
 class Embedding : public torch::autograd::Function<Embedding> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& weight,
@@ -38,24 +51,22 @@ class Embedding : public torch::autograd::Function<Embedding> {
         gather_row(weight.const_data_ptr<float>() + tokens.const_data_ptr<int64_t>()[i] * width,
                    out.data_ptr<float>() + i * width, width, round);
     });
-    ctx->saved_data["vocab"] = weight.size(0);
+    ctx->saved_data["weight"] = weight;
     ctx->save_for_backward({tokens});
     return out;
   }
 
-  // A task owns some columns of every row, so that no two add to the same place.
+  // Into the weight's .grad where there is one, which autograd would otherwise add a whole matrix
+  // to.
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const at::Tensor tokens = ctx->get_saved_variables()[0], dy = gradients[0].contiguous();
-    const int64_t width = dy.size(-1);
-    const at::Tensor d = at::zeros({ctx->saved_data["vocab"].toInt(), width}, dy.options());
-    at::parallel_for(0, width, 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = 0; i < tokens.numel(); ++i) {
-        float* to = d.data_ptr<float>() + tokens.const_data_ptr<int64_t>()[i] * width;
-        const float* from = dy.const_data_ptr<float>() + i * width;
-        for (int64_t c = begin; c < end; ++c) to[c] += from[c];
-      }
-    });
-    return {d, at::Tensor(), at::Tensor()};
+    const at::Tensor weight = ctx->saved_data["weight"].toTensor();
+    const at::Tensor preset = weight.is_leaf() ? weight.grad() : at::Tensor();
+    const bool in_place = preset.defined() && preset.is_contiguous() && preset.is_cpu() &&
+                          preset.scalar_type() == at::kFloat;
+    const at::Tensor d = in_place ? preset : at::zeros(weight.sizes(), dy.options());
+    add_rows(dy, tokens, d);
+    return {in_place ? at::Tensor() : d, at::Tensor(), at::Tensor()};
   }
 };
 

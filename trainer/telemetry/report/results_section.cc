@@ -23,13 +23,16 @@ std::string evaluations(const RunResults& results) {
     rows += fmt::format(
         "<tr><th scope=\"row\">{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td>"
         "<td class=\"n\">{}</td><td class=\"n\">{}</td></tr>\n",
-        escape(r.name), r.step, format_loss(r.loss), format_perplexity(r.perplexity), r.tokens);
+        escape(r.name), r.step, format_loss(r.loss),
+        r.accuracy < 0 ? format_perplexity(r.perplexity) : format_accuracy(r.accuracy), r.tokens);
   }
+  const bool classifier = results.evaluations.front().accuracy >= 0;
   return "<div class=\"scroll\"><table><caption>Evaluations on the final codes</caption><thead><tr>"
          "<th scope=\"col\">Data</th><th scope=\"col\" class=\"n\">After step</th>"
-         "<th scope=\"col\" class=\"n\">Loss</th><th scope=\"col\" class=\"n\">Perplexity</th>"
-         "<th scope=\"col\" class=\"n\">Tokens</th></tr></thead><tbody>\n" +
-         rows + "</tbody></table></div>\n";
+         "<th scope=\"col\" class=\"n\">Loss</th><th scope=\"col\" class=\"n\">" +
+         std::string(classifier ? "Accuracy" : "Perplexity") +
+         "</th><th scope=\"col\" class=\"n\">" + (classifier ? "Images" : "Tokens") +
+         "</th></tr></thead><tbody>\n" + rows + "</tbody></table></div>\n";
 }
 
 std::string exports(const RunResults& results) {

@@ -54,10 +54,15 @@ std::string file_tile(const RunData& run) {
 std::string title_section(const RunData& run) {
   std::string tiles;
   if (const EvalRecord* closing = run.closing()) {
-    tiles += tile(
-        "Validation loss", format_loss(closing->loss),
-        fmt::format("nats a token, {} tokens", format_count(static_cast<double>(closing->tokens))));
-    tiles += tile("Perplexity", format_perplexity(closing->perplexity), "of the stored weights");
+    const bool classifier = closing->accuracy >= 0;
+    const std::string count = format_count(static_cast<double>(closing->tokens));
+    tiles += tile("Validation loss", format_loss(closing->loss),
+                  classifier ? fmt::format("nats an image, {} images", count)
+                             : fmt::format("nats a token, {} tokens", count));
+    tiles +=
+        classifier
+            ? tile("Accuracy", format_accuracy(closing->accuracy), "of the stored weights")
+            : tile("Perplexity", format_perplexity(closing->perplexity), "of the stored weights");
   } else if (!run.steps.empty()) {
     tiles += tile("Training loss", format_loss(run.steps.back().loss), "last step");
   }

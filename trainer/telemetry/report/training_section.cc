@@ -111,6 +111,36 @@ Chart rate_chart(const RunData& run) {
   return chart;
 }
 
+// A share that grows with every step is one band.
+std::string mask_band(const StepRecord& step) {
+  if (step.pattern.empty()) return step.stage;
+  return step.pattern.starts_with("unstructured") ? "unstructured" : step.pattern;
+}
+
+// Empty (no series) where nothing was masked.
+Chart mask_chart(const RunData& run) {
+  Chart chart;
+  chart.title = "Masks";
+  chart.subtitle = "What pruned weights are multiplied with; the pattern behind it";
+  chart.x_label = "step";
+  chart.from_zero = true;
+  const auto masked = [](const StepRecord& step) { return !step.stage.empty(); };
+  if (std::ranges::none_of(run.steps, masked)) return chart;
+  const auto step = [&](size_t i) { return static_cast<double>(run.steps[i].step); };
+  Series changed = series(run, "share of the mask that changed", "b", step,
+                          [&](size_t i) { return run.steps[i].mask_changed; });
+  changed.points = smooth(changed.points, window(run));
+  chart.series = {series(run, "beta", "a", step, [&](size_t i) { return run.steps[i].beta; }),
+                  std::move(changed)};
+  for (const StepRecord& at : run.steps) {
+    const auto here = static_cast<double>(at.step);
+    if (chart.bands.empty() || chart.bands.back().label != mask_band(at))
+      chart.bands.push_back({here, here, mask_band(at)});
+    chart.bands.back().end = here + 1;
+  }
+  return chart;
+}
+
 }  // namespace
 
 std::string training_section(const RunData& run) {
@@ -119,6 +149,7 @@ std::string training_section(const RunData& run) {
   charts += render_chart(loss_by_time(run), "loss-time");
   if (run.total().wire_bytes > 0) charts += render_chart(loss_by_bytes(run), "loss-bytes");
   charts += render_chart(rate_chart(run), "rate");
+  charts += render_chart(mask_chart(run), "masks");
   return "<section><h2>Training</h2><div class=\"charts\">\n" + charts + "</div></section>\n";
 }
 
