@@ -44,10 +44,10 @@ function(terse_kernels target)
   endforeach()
 endfunction()
 
-# terse_bf16_kernels(TARGET FILE...): for AVX512_BF16 alone, whose one instruction has no equal
-# elsewhere; base/product/product.h says at run time whether the processor has it.
+# terse_bf16_kernels(TARGET FILE...): for AVX512_BF16 and AVX512_VNNI, whose instructions have no equal
+# elsewhere; base/product/product.h says at run time whether the processor has them.
 function(terse_bf16_kernels target)
-  terse_kernel_objects(${target} avx512bf16 "${TERSE_AVX512_FLAGS};-mavx512bf16" ${ARGN})
+  terse_kernel_objects(${target} avx512bf16 "${TERSE_AVX512_FLAGS};-mavx512bf16;-mavx512vnni" ${ARGN})
 endfunction()
 
 function(terse_kernel_objects target isa flags)
