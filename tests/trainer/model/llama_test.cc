@@ -42,10 +42,10 @@ std::unique_ptr<Llama> golden_model(const Golden& golden, at::ScalarType type) {
 // 0.1 on matrices except the embedding).
 class PlainAdamW {
  public:
-  void step(std::vector<Parameter> parameters) {
+  void step(const std::vector<Parameter>& parameters) {
     const at::NoGradGuard no_gradients;
     ++step_;
-    for (Parameter& p : parameters) {
+    for (const Parameter& p : parameters) {
       const at::Tensor g = p.value.grad();
       auto [it, inserted] = state_.try_emplace(p.name, at::zeros_like(g), at::zeros_like(g));
       auto& [m, v] = it->second;

@@ -12,10 +12,11 @@ namespace terse {
 namespace {
 
 // Moves weights and gradients into flat buckets, in the order of backward.
-std::vector<BucketTensors> flatten(const BucketPlan& plan, std::vector<Parameter> parameters) {
+std::vector<BucketTensors> flatten(const BucketPlan& plan,
+                                   const std::vector<Parameter>& parameters) {
   const at::NoGradGuard no_gradients;
   std::map<std::string, at::Tensor> by_name;
-  for (Parameter& p : parameters) by_name[p.name] = p.value;
+  for (const Parameter& p : parameters) by_name[p.name] = p.value;
   std::vector<BucketTensors> tensors;
   for (const Bucket& bucket : plan.buckets) {
     BucketTensors flat;
