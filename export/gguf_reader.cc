@@ -10,8 +10,6 @@
 namespace terse {
 namespace {
 
-using gguf::Cursor;
-
 constexpr std::string_view kChecksums = "terse.checksums";
 
 // A tensor's line in the header, as it stands there.
@@ -38,7 +36,7 @@ uint64_t tensor_bytes(const Info& info, const GgufBlockInfo& block, const std::s
   return static_cast<uint64_t>(bytes);
 }
 
-Info parse_info(Cursor& cursor, std::span<const std::byte> file) {
+Info parse_info(ByteCursor& cursor, std::span<const std::byte> file) {
   const size_t begin = cursor.position();
   Info info;
   info.tensor.name = cursor.text();
@@ -80,7 +78,7 @@ struct GgufFile::State {
   uint64_t alignment = 32;
 
   State(std::span<const std::byte> bytes, std::string label) : path(std::move(label)) {
-    Cursor cursor(bytes, path);
+    ByteCursor cursor(bytes, path, "GGUF");
     if (bytes.size() < 24 || std::memcmp(cursor.take(4).data(), "GGUF", 4) != 0)
       fail(ExitCode::invalid_file, "{}: not a GGUF file", path);
     const auto version = cursor.number<uint32_t>();
@@ -97,7 +95,7 @@ struct GgufFile::State {
     place(infos, bytes, cursor.position());
   }
 
-  void parse_pair(Cursor& cursor, std::span<const std::byte> bytes) {
+  void parse_pair(ByteCursor& cursor, std::span<const std::byte> bytes) {
     const size_t begin = cursor.position();
     std::string key = cursor.text();
     if (key == kChecksums) before_checksums = bytes.first(begin);

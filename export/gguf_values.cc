@@ -4,18 +4,18 @@
 namespace terse::gguf {
 namespace {
 
-[[noreturn]] void bad(const Cursor& cursor, const std::string& key, const std::string& what) {
+[[noreturn]] void bad(const ByteCursor& cursor, const std::string& key, const std::string& what) {
   fail(ExitCode::invalid_file, "{}: GGUF key \"{}\": {}", cursor.path(), key, what);
 }
 
-bool parse_flag(Cursor& cursor, const std::string& key) {
+bool parse_flag(ByteCursor& cursor, const std::string& key) {
   const auto byte = cursor.number<uint8_t>();
   if (byte > 1) bad(cursor, key, fmt::format("a flag is {}, neither 0 nor 1", byte));
   return byte == 1;
 }
 
 template <typename T>
-GgufArray parse_numbers(Cursor& cursor) {
+GgufArray parse_numbers(ByteCursor& cursor) {
   const uint64_t count = cursor.count(sizeof(T));
   const auto bytes = cursor.take(count * sizeof(T));
   std::vector<T> list(static_cast<size_t>(count));
@@ -23,13 +23,13 @@ GgufArray parse_numbers(Cursor& cursor) {
   return list;
 }
 
-GgufArray parse_flags(Cursor& cursor, const std::string& key) {
+GgufArray parse_flags(ByteCursor& cursor, const std::string& key) {
   std::vector<bool> list(static_cast<size_t>(cursor.count(1)));
   for (size_t i = 0; i < list.size(); ++i) list[i] = parse_flag(cursor, key);
   return list;
 }
 
-GgufArray parse_texts(Cursor& cursor) {
+GgufArray parse_texts(ByteCursor& cursor) {
   const auto count = static_cast<size_t>(cursor.count(sizeof(uint64_t)));
   std::vector<std::string> list;
   list.reserve(count);
@@ -37,7 +37,7 @@ GgufArray parse_texts(Cursor& cursor) {
   return list;
 }
 
-GgufArray parse_array(Cursor& cursor, const std::string& key) {
+GgufArray parse_array(ByteCursor& cursor, const std::string& key) {
   const auto type = cursor.number<uint32_t>();
   switch (type) {
     case 0:
@@ -71,7 +71,7 @@ GgufArray parse_array(Cursor& cursor, const std::string& key) {
 
 }  // namespace
 
-GgufValue parse_value(Cursor& cursor, const std::string& key) {
+GgufValue parse_value(ByteCursor& cursor, const std::string& key) {
   const auto type = cursor.number<uint32_t>();
   switch (type) {
     case 0:
