@@ -94,11 +94,11 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
   Artifact artifact = artifact_of(checkpoint, options, compute_type(recipe.train));
   artifact.tokenizer = tokenizer_data(tokenizer);
   artifact.act_bits = recipe.qat.enabled() ? recipe.qat.act_bits : 16;
-  artifact.metadata = {{"terse.run", run},
-                       {"terse.step", fmt::format("{}", checkpoint->step())},
-                       {"terse.target", recipe.qat.enabled() ? recipe.qat.target : "dense"},
-                       {"terse.optimizer", recipe.optim.name},
-                       {"terse.recipe", recipe.resolved()}};
+  artifact.metadata = {{"run", run},
+                       {"step", fmt::format("{}", checkpoint->step())},
+                       {"target", recipe.qat.enabled() ? recipe.qat.target : "dense"},
+                       {"optimizer", recipe.optim.name},
+                       {"recipe", recipe.resolved()}};
   return artifact;
 }
 

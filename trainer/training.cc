@@ -15,6 +15,7 @@
 #include "trainer/closing.h"
 #include "trainer/data/prepare.h"
 #include "trainer/data/tokenizer.h"
+#include "trainer/logits_probe.h"
 #include "trainer/model/allocator.h"
 #include "trainer/run_directory.h"
 #include "trainer/session.h"
@@ -346,6 +347,7 @@ void Job::closing_work(Session& session) {
                                   ? default_export_path(run_, recipe_.export_.format)
                                   : recipe_.export_.path;
       const VerifiedExport exported = export_and_verify(artifact, recipe_.export_.format, out);
+      write_probe_of(artifact, {}, data_, out);
       add_result(run_, exported);
       for (const std::string& warning : exported.warnings) telemetry_->note("warning: " + warning);
       telemetry_->note(

@@ -46,11 +46,16 @@ struct ExportArguments {
   std::string run;
   std::string format;  // "gguf", "gguf:q4_0", "hf", ...
   std::string out;
+  bool requantize = false;  // encode anew what the format cannot hold exactly
+  bool probe = true;        // write OUT.probe.safetensors
 };
 
 struct VerifyArguments {
   std::string path;
   std::string against;  // a run
+  std::string engine;   // "llama.cpp"; "" = none is run
+  std::string data;     // a data folder; "" = the run's own
+  int64_t windows = 4;  // that the engine scores
 };
 
 struct EvalArguments {
