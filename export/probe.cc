@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <numeric>
 
 #include "base/error.h"
 #include "export/safetensors.h"
@@ -61,19 +62,19 @@ double probe_difference(const LogitsProbe& probe, const std::vector<float>& log_
   if (log_probabilities.size() != probe.logits.size())
     fail(ExitCode::invalid_file, "{} log-probabilities where the probe has {} logits",
          log_probabilities.size(), probe.logits.size());
-  double largest = 0, difference = 0;
+  double difference = 0, spread = 0;
   const auto vocab = static_cast<size_t>(probe.vocab);
   for (size_t at = 0; at < probe.logits.size(); at += vocab) {
-    const auto ours = std::span(probe.logits).subspan(at, vocab);
-    const double sum = log_sum(ours);
+    const auto row = std::span(probe.logits).subspan(at, vocab);
+    const double sum = log_sum(row);
+    const double mean = std::accumulate(row.begin(), row.end(), 0.0) / static_cast<double>(vocab);
     for (size_t i = 0; i < vocab; ++i) {
-      const double off = std::abs(ours[i] - sum - double{log_probabilities[at + i]});
-      if (std::isnan(off)) return off;
-      difference = std::max(difference, off);
-      largest = std::max(largest, std::abs(double{ours[i]}));
+      const double off = row[i] - sum - double{log_probabilities[at + i]};
+      difference += off * off;
+      spread += (row[i] - mean) * (row[i] - mean);
     }
   }
-  return difference / largest;
+  return std::sqrt(difference / spread);
 }
 
 }  // namespace terse

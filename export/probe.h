@@ -24,9 +24,9 @@ void write_probe(FileSystem& fs, const std::string& path, const LogitsProbe& pro
 // Error(invalid_file) unless it is a probe.
 LogitsProbe read_probe(const std::string& path);
 
-// The largest difference between two models' log-probabilities of the next token after any prefix,
-// as a fraction of the probe's largest |logit|; NaN if either holds one. `log_probabilities`: [ids,
-// vocab].
+// How far two models' log-probabilities of the next token, after every prefix, lie apart: the root
+// mean square of the differences, relative to that of the probe's own about each row's mean. 0 is
+// equal, about 1 unrelated; NaN if either holds one. `log_probabilities`: [ids, vocab].
 double probe_difference(const LogitsProbe& probe, const std::vector<float>& log_probabilities);
 
 }  // namespace terse

@@ -12,8 +12,10 @@
 #include "export/formats.h"
 #include "export/import.h"
 #include "trainer/data/tokenizer.h"
+#include "trainer/logits_probe.h"
 #include "trainer/model_shape.h"
 #include "trainer/snapshot.h"
+#include "trainer/telemetry/format.h"
 #include "trainer/telemetry/report.h"
 
 namespace terse {
@@ -103,11 +105,11 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
       artifact_of(checkpoint, run_shape(run, recipe, *checkpoint), compute_type(recipe.train));
   if (!artifact.vit) artifact.tokenizer = tokenizer_data(Tokenizer::load(tokenizer_path(run)));
   artifact.act_bits = recipe.qat.activation_bits();
-  artifact.metadata = {{"terse.run", run},
-                       {"terse.step", fmt::format("{}", checkpoint->step())},
-                       {"terse.target", recipe.qat.enabled() ? recipe.qat.target : "dense"},
-                       {"terse.optimizer", recipe.optim.name},
-                       {"terse.recipe", recipe.resolved()}};
+  artifact.metadata = {{"run", run},
+                       {"step", fmt::format("{}", checkpoint->step())},
+                       {"target", recipe.qat.enabled() ? recipe.qat.target : "dense"},
+                       {"optimizer", recipe.optim.name},
+                       {"recipe", recipe.resolved()}};
   return artifact;
 }
 
@@ -171,6 +173,26 @@ VerifiedExport export_and_verify(const Artifact& artifact, const std::string& fo
   record.tensors = verified.tensors;
   record.tensors_equal = verified.equal;
   return record;
+}
+
+std::vector<std::string> VerifiedExport::lines() const {
+  std::vector<std::string> all;
+  for (const std::string& warning : warnings) all.push_back("warning: " + warning);
+  all.push_back(fmt::format("exported {} as {}: {}, {} tensors equal bit for bit", path, format,
+                            format_bytes(static_cast<double>(bytes)), tensors_equal));
+  return all;
+}
+
+std::optional<VerifiedExport> export_as_asked(const std::string& run, const Recipe& recipe,
+                                              const Artifact& artifact, const DataFiles& data) {
+  const std::string& format = recipe.export_.format;
+  if (format.empty()) return std::nullopt;
+  const std::string out =
+      recipe.export_.path.empty() ? default_export_path(run, format) : recipe.export_.path;
+  VerifiedExport exported = export_and_verify(artifact, format, out);
+  write_probe_of(artifact, {}, data, out);
+  add_result(run, exported);
+  return exported;
 }
 
 void add_result(const std::string& run, const EvalRecord& record) {

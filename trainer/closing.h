@@ -42,7 +42,8 @@ std::vector<LayerRecord> layer_records(const Artifact& artifact, const StateRead
 std::string default_export_path(const std::string& run, const std::string& format);
 
 struct VerifiedExport : ExportRecord {
-  std::vector<std::string> warnings;  // what readers of this format are known to ignore
+  std::vector<std::string> warnings;       // what readers of this format are known to ignore
+  std::vector<std::string> lines() const;  // for a log: the warnings, then what was written
 };
 
 // Exports into `out` and verifies the file against the Artifact, tensor by tensor.
@@ -53,6 +54,11 @@ VerifiedExport export_and_verify(const Artifact& artifact, const std::string& fo
 // Adds to RUN/results.json: evaluations and exports replace older ones of the same name.
 void add_result(const std::string& run, const EvalRecord& record);
 void add_result(const std::string& run, const ExportRecord& record);
+
+// What [export] asks for, with a probe (trainer/logits_probe.h) beside it and an entry in
+// RUN/results.json; nothing if it asks for nothing.
+std::optional<VerifiedExport> export_as_asked(const std::string& run, const Recipe& recipe,
+                                              const Artifact& artifact, const DataFiles& data);
 
 // Fills in who ran it: name, parameters, ranks.
 void describe_run(const std::string& run, const Artifact& artifact, int64_t ranks);

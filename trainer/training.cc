@@ -344,17 +344,8 @@ void Job::closing_work(Session& session) {
   on_leader(connection_.group, [&]() -> std::string {
     add_result(run_, record);
     write_layers(FileSystem::real(), RunFiles{run_}.layers(), layer_records(artifact, *checkpoint));
-    if (!recipe_.export_.format.empty()) {
-      const std::string out = recipe_.export_.path.empty()
-                                  ? default_export_path(run_, recipe_.export_.format)
-                                  : recipe_.export_.path;
-      const VerifiedExport exported = export_and_verify(artifact, recipe_.export_.format, out);
-      add_result(run_, exported);
-      for (const std::string& warning : exported.warnings) telemetry_->note("warning: " + warning);
-      telemetry_->note(
-          fmt::format("exported {} as {}: {}, {} tensors equal bit for bit", out, exported.format,
-                      format_bytes(static_cast<double>(exported.bytes)), exported.tensors_equal));
-    }
+    if (const auto exported = export_as_asked(run_, recipe_, artifact, data_))
+      for (const std::string& line : exported->lines()) telemetry_->note(line);
     describe_run(run_, artifact, connection_.group.size());
     telemetry_->sync();
     write_report(run_);

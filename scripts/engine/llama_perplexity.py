@@ -2,13 +2,15 @@
 """Runs llama.cpp (PyPI xllamacpp) on a GGUF file and prints one line of JSON.
 
     llama_perplexity.py MODEL.gguf [--windows IDS.json] [--prompt TEXT [--predict N]]
-                        [--tokenize TEXTS.json]
+                        [--tokenize TEXTS.json] [--probe IDS.json]
 
 --windows   a JSON list of windows, each a list of token ids that begins with BOS. Every id after the
             first is scored given the ids before it. Answers "tokens", "nll" (their sum, in nats),
             "window_nll" and "perplexity".
 --prompt    greedy continuation, N tokens: "generated".
 --tokenize  a JSON list of texts: "ids", one list a text, without BOS.
+--probe     a JSON list of token ids: "probe", the log-probabilities of the whole vocabulary after
+            each prefix.
 
 How one probability is asked for: a completion of one token after the ids before, greedy, with the
 wanted id biased so that it wins. llama.cpp reports the chosen token's log-probability from the raw
@@ -111,14 +113,17 @@ class Scorer:
     def from_whole_vocabulary(self, before, token):
         """An answer that is part of a UTF-8 character carries no probabilities: let another token
         win, and look ours up in the list of all."""
+        for other in self.whole_vocabulary(before):
+            if other["id"] == token:
+                return other["logprob"]
+        raise RuntimeError(f"llama.cpp gives no probability of token {token}")
+
+    def whole_vocabulary(self, before):
         if self.anchor is None:
             self.anchor = tokenize(self.server, ["a"])[0][-1]
         choice = complete(self.server, before, max_tokens=1, logprobs=1 << 20,
                           logit_bias=[[self.anchor, 1e4]])
-        for other in choice["logprobs"]["content"][0]["top_logprobs"]:
-            if other["id"] == token:
-                return other["logprob"]
-        raise RuntimeError(f"llama.cpp gives no probability of token {token}")
+        return choice["logprobs"]["content"][0]["top_logprobs"]
 
 
 def perplexity(server, windows):
@@ -129,6 +134,15 @@ def perplexity(server, windows):
             "perplexity": math.exp(sum(sums) / count)}
 
 
+def probe(server, ids):
+    scorer = Scorer(server)
+    rows = []
+    for end in range(1, len(ids) + 1):
+        row = {other["id"]: other["logprob"] for other in scorer.whole_vocabulary(ids[:end])}
+        rows.append([row[token] for token in range(len(row))])
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model")
@@ -136,11 +150,14 @@ def main():
     parser.add_argument("--prompt")
     parser.add_argument("--predict", type=int, default=40)
     parser.add_argument("--tokenize")
+    parser.add_argument("--probe")
     options = parser.parse_args()
     windows = json.load(open(options.windows)) if options.windows else []
+    longest = max([len(w) for w in windows] + [len(json.load(open(options.probe))) + 1
+                                               if options.probe else 0])
     answer = silence_native_output()
     begin = time.time()
-    needed = max(len(w) for w in windows) + 1 if windows else 0  # 0: what the model was trained for
+    needed = longest + 1 if longest else 0  # 0: what the model was trained for
     with tempfile.TemporaryDirectory() as folder:
         server = start(allow_context(options.model, needed, folder), needed)
         result = answers(options, windows, server)
@@ -155,6 +172,8 @@ def answers(options, windows, server):
         result |= perplexity(server, windows)
     if options.prompt is not None:
         result["generated"] = complete(server, options.prompt, max_tokens=options.predict)["text"]
+    if options.probe:
+        result["probe"] = probe(server, json.load(open(options.probe)))
     if options.tokenize:
         result["ids"] = tokenize(server, json.load(open(options.tokenize)))
     return result

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "base/file_system.h"
 #include "export/import.h"
+#include "export/probe.h"
 #include "tests/fault/small_run.h"
 #include "trainer/checkpoint/checkpoint.h"
 
@@ -108,6 +110,38 @@ void expect_other_formats(const SmallRun& small, const std::string& run) {
               AnyOf("exact", "exact-after", "impossible"));
 }
 
+// Training and export leave a probe beside the file: the model's own answer to the first tokens of
+// the validation text.
+void expect_probe(const std::string& file) {
+  const LogitsProbe probe = read_probe(probe_path(file));
+  EXPECT_EQ(probe.ids.size(), 32u);
+  EXPECT_EQ(probe.ids.front(), 1);
+  EXPECT_EQ(static_cast<int64_t>(probe.logits.size()), 32 * probe.vocab);
+  // Each token's probability given those before it: better than guessing, after a little training.
+  double loss = 0;
+  for (size_t i = 0; i + 1 < probe.ids.size(); ++i) {
+    const float* row = probe.logits.data() + i * static_cast<size_t>(probe.vocab);
+    double sum = 0;
+    for (int64_t v = 0; v < probe.vocab; ++v) sum += std::exp(double{row[v]});
+    loss += std::log(sum) - double{row[probe.ids[i + 1]]};
+  }
+  EXPECT_LT(loss / 31, std::log(static_cast<double>(probe.vocab)));
+}
+
+// A four-bit run in eight bits: encoded anew only when asked, said in the file, and verified as
+// such.
+void expect_requantized(const SmallRun& small, const std::string& run) {
+  const std::string file = small.path("bf16.gguf");
+  const auto exported =
+      answer({"export", run, "--format", "gguf:bf16", "--requantize", "--no-probe", "--out", file});
+  EXPECT_EQ(exported.at("requantized"), true);
+  EXPECT_FALSE(std::filesystem::exists(probe_path(file)));
+  const testing::Exit verified = terse({"verify", file, "--against", run});
+  EXPECT_EQ(verified.code, 0) << verified.output;
+  EXPECT_THAT(verified.output, HasSubstr("encoded anew as gguf:bf16"));
+  EXPECT_THAT(answer({"inspect", file}).at("metadata").at("terse.requantized"), "gguf:bf16");
+}
+
 // layers.json: rank 0's residual of every layer, which together are no more than all of it.
 void expect_residuals(const std::string& run) {
   const auto layers = nlohmann::json::parse(read_text(run + "/layers.json"));
@@ -152,7 +186,9 @@ TEST(Verbs, OfAFinishedRun) {
   EXPECT_EQ(verified.code, 0) << verified.output;
   expect_codes(file, run);
   expect_one_loss(run, file, small.path("data"));
+  expect_probe(file);
   expect_other_formats(small, run);
+  expect_requantized(small, run);
   expect_residuals(run);
   for (const std::string& path : {file, run, run + "/checkpoints/step-00000020"})
     EXPECT_FALSE(answer({"inspect", path}).at("tensors").empty()) << path;

@@ -47,11 +47,16 @@ struct ExportArguments {
   std::string format;  // "gguf", "gguf:q4_0", "hf", ...
   std::string out;
   uint64_t shard_bytes = 0;  // of one file of a folder; 0 = 5 GB
+  bool requantize = false;   // encode anew what the format cannot hold exactly
+  bool probe = true;         // write OUT.probe.safetensors
 };
 
 struct VerifyArguments {
   std::string path;
   std::string against;  // a run
+  std::string engine;   // "llama.cpp"; "" = none is run
+  std::string data;     // a data folder; "" = the run's own
+  int64_t windows = 4;  // that the engine scores
 };
 
 struct EvalArguments {

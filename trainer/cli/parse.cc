@@ -188,6 +188,10 @@ void Parser::add_file_verbs() {
                      "most bytes of one file of a folder (hf, compressed-tensors): 5GB, 500MB, ...")
           ->transform(CLI::AsSizeValue(true))
           ->check(CLI::PositiveNumber);
+  ex->add_flag("--requantize", e->requantize,
+               "encode anew what the format cannot hold exactly; the file says so");
+  ex->add_flag("--probe,!--no-probe", e->probe,
+               "write OUT.probe.safetensors, logits to compare engines with (default)");
   for (CLI::Option* option : {run, format, out, shard}) option->excludes(list);
   ex->callback([e = e] {
     if (!e->list && (e->run.empty() || e->format.empty() || e->out.empty()))
@@ -199,6 +203,12 @@ void Parser::add_file_verbs() {
       "terse verify model.gguf --against runs/quickstart-1");
   verify->add_option("path", v->path, "exported file or folder")->required();
   verify->add_option("--against", v->against, "folder of the run")->required();
+  CLI::Option* engine = verify->add_option(
+      "--engine", v->engine, "also run it (llama.cpp): compares perplexity and the logits probe");
+  verify->add_option("--data", v->data, "prepared data; default: the run's own")->needs(engine);
+  verify->add_option("--windows", v->windows, "sequences that the engine scores")
+      ->needs(engine)
+      ->check(CLI::PositiveNumber);
 
   auto [eval, a] = verb<EvalArguments>("eval", "loss and perplexity of a run or an exported file",
                                        "terse eval model.gguf --data data/bible --json");

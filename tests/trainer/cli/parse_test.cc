@@ -52,7 +52,15 @@ TEST(Parse, FileVerbs) {
   const auto e =
       parse_as<ExportArguments>({"export", "run", "--format", "gguf:q4_0", "--out", "m"});
   EXPECT_EQ(e.run + " " + e.format + " " + e.out, "run gguf:q4_0 m");
+  EXPECT_TRUE(e.probe && !e.requantize);
   EXPECT_TRUE(parse_as<ExportArguments>({"export", "--list"}).list);
+  const auto changed = parse_as<ExportArguments>(
+      {"export", "run", "--format", "hf", "--out", "m", "--requantize", "--no-probe"});
+  EXPECT_TRUE(changed.requantize && !changed.probe);
+  const auto engine = parse_as<VerifyArguments>(
+      {"verify", "m", "--against", "run", "--engine", "llama.cpp", "--windows", "2"});
+  EXPECT_EQ(engine.engine, "llama.cpp");
+  EXPECT_EQ(engine.windows, 2);
   const auto v = parse_as<VerifyArguments>({"verify", "m.gguf", "--against", "run"});
   EXPECT_EQ(v.path + " " + v.against, "m.gguf run");
   const auto a = parse_as<EvalArguments>({"eval", "m.gguf", "--data", "d", "--windows", "4"});
@@ -158,6 +166,8 @@ TEST(Parse, MissingAndWrongValues) {
   EXPECT_THAT(error_of({"doctor", "--backend", "carrier-pigeon"}), HasSubstr("--backend"));
   EXPECT_THAT(error_of({"export", "run", "--format", "gguf"}), HasSubstr("--out"));
   EXPECT_THAT(error_of({"export", "run", "--list"}), HasSubstr("--list"));
+  EXPECT_THAT(error_of({"verify", "m", "--against", "run", "--windows", "2"}),
+              HasSubstr("--engine"));
   EXPECT_THAT(error_of({"lab"}), HasSubstr("lab"));
   EXPECT_THAT(error_of({"--json"}), HasSubstr("verb"));
 }
