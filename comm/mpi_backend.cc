@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/thread_slice.h"
 #include "launch/mpi_runtime.h"
 
 namespace terse {
@@ -177,6 +178,9 @@ int MpiBackend::next_tag() {
 }
 
 void MpiBackend::run() {
+  // On a core that backward keeps busy each poll would wait for the end of backward's slice, and a
+  // collective takes several.
+  ask_for_slice(std::chrono::microseconds(100));
   int idle = 0;
   std::unique_lock lock(mutex_);
   while (true) {

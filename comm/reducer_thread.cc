@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/thread_slice.h"
 
 namespace terse {
 namespace {
@@ -77,6 +78,8 @@ struct ReducerThread::State {
   }
 
   void loop() {
+    // What it hands to the wire early is hidden; backward's end is soon enough for backward.
+    ask_for_slice(std::chrono::microseconds(500));
     // Torch's lazy initialisation of a thread would set the global number of threads again.
     at::init_num_threads();
     omp_set_num_threads(1);

@@ -144,17 +144,26 @@ void let_others_read(const World& world) {
   fail(ExitCode::disagree, "{}", why);
 }
 
-// The first to come leaves how many ranks it expects; whoever expects another number tells all.
+// A rank and of how many it was started as one.
+struct Start {
+  std::string rank, size;
+};
+
+// The first to come leaves how many ranks it expects; whoever expects another number tells all. The
+// text does not depend on who came first.
 void require_same_size(c10d::Store& store, const World& world) {
-  const std::string mine = fmt::format("{} {}", world.size, world.rank);
-  const std::string first = store.compareSet(kSizeKey, "", mine);
+  const Start own{fmt::format("{}", world.rank), fmt::format("{}", world.size)};
+  const std::string first = store.compareSet(kSizeKey, "", own.size + " " + own.rank);
   const size_t space = first.find(' ');
-  const std::string size = first.substr(0, space);
-  if (size == fmt::format("{}", world.size)) return;
+  const Start other{first.substr(space + 1), first.substr(0, space)};
+  if (other.size == own.size) return;
+  const bool before = own.rank.size() != other.rank.size() ? own.rank.size() < other.rank.size()
+                                                           : own.rank < other.rank;
+  const Start &lower = before ? own : other, &upper = before ? other : own;
   const std::string why = fmt::format(
       "the ranks disagree on their number: rank {} was started as one of {}, rank {} as one of {}; "
       "give all of them the same WORLD_SIZE (or --world-size)",
-      first.substr(space + 1), size, world.rank, world.size);
+      lower.rank, lower.size, upper.rank, upper.size);
   store.set(kDisagreeKey, why);
   disagree(world, why);
 }

@@ -62,11 +62,14 @@ class Session {
   void load(const StateReader& state);
 
  private:
+  static constexpr int64_t kResidualEvery = 10;  // steps
+
   double accumulate(const Batch& batch, bool poisoned);
   at::Tensor loss(const at::Tensor& batch);
   void calibrate();
   void follow_variance();
   void describe_masks(const MaskState& forward, StepRecord& record);
+  double residual_norm(Phase phase);
   // Runs `use` with the weights as they are served, whatever the masks' schedules say of this step.
   template <typename Use>
   void served(const Use& use);
@@ -83,6 +86,7 @@ class Session {
   int64_t step_ = 0;
   bool stop_agreed_ = false;
   int64_t missing_ = 0;
+  double residual_norm_ = 0;  // as last measured
   std::vector<ExchangeDecision> decisions_;
 };
 

@@ -55,9 +55,15 @@ std::vector<at::Tensor> random_messages(const BucketPlan& plan) {
 // Adds up what each item takes, over all buckets.
 class Trial {
  public:
-  Trial(Exchange& exchange, const BucketPlan& plan, bool lossy)
+  Trial(Exchange& exchange, const BucketPlan& plan, bool lossy, const ExchangeProbeOptions& probe)
       : exchange_(exchange), gradients_(random_messages(plan)), lossy_(lossy) {
     for (const at::Tensor& g : gradients_) messages_.push_back(at::empty_like(g));
+    if (lossy && probe.messages)
+      fill_ = probe.messages(plan, gradients_);
+    else
+      fill_ = [this](int64_t b, at::Tensor message) {
+        at::mul_out(message, gradients_[static_cast<size_t>(b)], at::scalar_tensor(0.5f));
+      };
   }
 
   std::vector<double> run() {
@@ -80,7 +86,7 @@ class Trial {
     at::Tensor& message = messages_[b];
     if (round == 0) {
       sink_ += sum_of_squares(gradients_[b]);
-      if (lossy_) at::mul_out(message, gradients_[b], at::scalar_tensor(0.5f));
+      if (lossy_) fill_(bucket, message);
       exchange_.start(bucket, message);
     } else if (round < exchange_.rounds()) {
       exchange_.advance(bucket, round);
@@ -93,6 +99,7 @@ class Trial {
   Exchange& exchange_;
   std::vector<at::Tensor> gradients_, messages_;
   bool lossy_;
+  FillMessage fill_;
   double sink_ = 0;  // so that no norm is optimised away
 };
 
@@ -174,7 +181,7 @@ ExchangeSpeed measure_exchange(const ExchangeOptions& options, const BucketPlan&
   if (some.buckets.empty()) return speed;
   const auto exchange = make_exchange(Group::single(), flat);
   exchange->attach(some);
-  Trial trial(*exchange, some, flat.compressed());
+  Trial trial(*exchange, some, flat.compressed(), probe);
   const std::vector<double> team = fastest(trial, probe.repetitions);
   std::vector<double> one;
   alone([&] { one = fastest(trial, probe.repetitions); });

@@ -9,6 +9,7 @@
 #include "comm/plan/exchange_costs.h"
 #include "comm/plan/exchange_probe.h"
 #include "comm/plan/transport_probe.h"
+#include "trainer/plan/message_probe.h"
 #include "trainer/plan/step_probe.h"
 
 namespace terse {
@@ -38,9 +39,10 @@ class Planner {
     options_.link.core_seconds_per_byte = measure_transport();
     ExchangeOptions base = recipe.exchange;
     base.codec = base.worker();
-    const ExchangeProbeOptions bounds{.repetitions = options.quick ? 2 : 5};
     for (ExchangeChoice& choice : exchange_choices(base)) {
       if (!can_use(recipe.optim.name, choice.options)) continue;
+      const ExchangeProbeOptions bounds{.repetitions = options.quick ? 2 : 5,
+                                        .messages = messages_for(choice.options)};
       const ExchangeSpeed speed =
           measure_exchange(choice.options, probe_.plan, options.ranks, bounds);
       auto costs = exchange_costs(choice.options, probe_.plan, options.ranks, speed);
@@ -72,6 +74,18 @@ class Planner {
   static StepProbe probe(const Recipe& recipe, const PlanOptions& options) {
     if (options.step_seconds > 0) return assumed_step(recipe, options.ranks, options.step_seconds);
     return measure_step(recipe, options.ranks, options.quick ? 2 : 5);
+  }
+
+  // As the optimizer makes them for this exchange.
+  decltype(ExchangeProbeOptions::messages) messages_for(const ExchangeOptions& exchange) const {
+    const Compression compression{.lossy = exchange.compressed(),
+                                  .ranks = options_.ranks,
+                                  .density = exchange.density,
+                                  .sparse_below = 1};
+    return [optim = recipe_.optim, compression](const BucketPlan& plan,
+                                                std::span<const at::Tensor> gradients) {
+      return optimizer_messages(optim, compression, plan, gradients);
+    };
   }
 
   Link link_at(double bytes_per_second) const {

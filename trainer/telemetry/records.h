@@ -26,6 +26,8 @@ struct StepRecord {
   int64_t wire_bytes = 0;       // payload that this rank sent in this step
   int64_t dense_bytes = 0;      // what the fp32 exchange would have sent
   std::string phase = "dense";  // "dense", "codec" or "skip"
+  // Of this rank's error feedback, 0 without: as of the latest step that is a multiple of ten, the
+  // last one or the first compressed one of the process.
   double residual_norm = 0;
   bool skipped = false;    // some rank had a non-finite gradient: nothing changed
   int64_t bad_rank = -1;   // which, if skipped
