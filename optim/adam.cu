@@ -30,7 +30,9 @@ __global__ void message_kernel(float one_minus_beta1, float scale, const float* 
                                const float* vhat, const float* gradient, float* out,
                                int64_t count) {
   for (int64_t i = first(); i < count; i += stride())
-    out[i] = vhat[i] > 0.0f ? blend(m[i], one_minus_beta1, __fmul_rn(scale, gradient[i])) : 0.0f;
+    out[i] = vhat == nullptr || vhat[i] > 0.0f
+                 ? blend(m[i], one_minus_beta1, __fmul_rn(scale, gradient[i]))
+                 : 0.0f;
 }
 
 __global__ void apply_kernel(AdamStep s, float* p, float* m, const float* vhat, const float* answer,

@@ -111,13 +111,14 @@ void AdamState::momentum(int64_t bucket, double scale, const at::Tensor& vhat,
   const auto rest = static_cast<float>(1 - options.beta1);
   const auto factor = static_cast<float>(scale);
   const float* mp = m[b].const_data_ptr<float>();
-  const float* vp = vhat.const_data_ptr<float>();
+  const float* vp = vhat.defined() ? vhat.const_data_ptr<float>() : nullptr;
   const float* g = gradient.const_data_ptr<float>();
   float* o = out.mutable_data_ptr<float>();
   if (!out.is_cpu()) return onebit_message_device(rest, factor, mp, vp, g, o, out.numel());
   for_each_block(blocks[b], true, [=](const AdamBlock& k) {
     const int64_t at = k.begin;
-    TERSE_DISPATCH(onebit_message(rest, factor, mp + at, vp + at, g + at, o + at, k.end - at));
+    TERSE_DISPATCH(onebit_message(rest, factor, mp + at, vp == nullptr ? nullptr : vp + at, g + at,
+                                  o + at, k.end - at));
   });
 }
 

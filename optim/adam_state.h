@@ -66,7 +66,7 @@ struct AdamState {
   void adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer);
   // Only what it does to m and v.
   void moments(double answer_scale, int64_t bucket, const at::Tensor& answer);
-  // out <- m + (1 - b1)(scale gradient - m) where vhat > 0, else 0.
+  // out <- m + (1 - b1)(scale gradient - m) where vhat > 0, else 0; undefined vhat: all are.
   void momentum(int64_t bucket, double scale, const at::Tensor& vhat, const at::Tensor& gradient,
                 at::Tensor out) const;
   // m <- answer where vhat > 0, else 0; p <- keep p - lr (m / (1 - b1^t)) / (sqrt(vhat) + eps).

@@ -30,7 +30,9 @@ void OnebitAdam::message(const StepContext& context, int64_t bucket, at::Tensor 
     return state_.gradient_message(bucket, context.message_scale, out);
   TERSE_CHECK(frozen_, "momentum asked for before the freeze");
   const auto b = static_cast<size_t>(bucket);
-  state_.momentum(bucket, context.message_scale, state_.v[b], state_.tensors[b].gradient, out);
+  // A variance is read only to find dead coordinates, of which few buckets have any.
+  const at::Tensor vhat = live_[b].defined() ? state_.v[b] : at::Tensor();
+  state_.momentum(bucket, context.message_scale, vhat, state_.tensors[b].gradient, out);
 }
 
 void OnebitAdam::apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) {

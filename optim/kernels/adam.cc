@@ -43,6 +43,11 @@ void adamw(const AdamStep& step, float* p, float* m, float* v, const float* grad
 void onebit_message(float one_minus_beta1, float scale, const float* __restrict__ m,
                     const float* __restrict__ vhat, const float* __restrict__ gradient,
                     float* __restrict__ out, int64_t count) {
+  if (vhat == nullptr) {
+    for (int64_t i = 0; i < count; ++i)
+      out[i] = m[i] + one_minus_beta1 * (scale * gradient[i] - m[i]);
+    return;
+  }
   for (int64_t i = 0; i < count; ++i) {
     const float x = m[i] + one_minus_beta1 * (scale * gradient[i] - m[i]);
     out[i] = vhat[i] > 0.0f ? x : 0.0f;

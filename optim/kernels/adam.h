@@ -27,7 +27,8 @@ struct AdamStep {
      `rounded`: null, or receives p as bf16. */                                                 \
   void adamw(const AdamStep& step, float* p, float* m, float* v, const float* gradient,         \
              uint16_t* rounded, int64_t count);                                                 \
-  /* out <- m + (1 - beta1)(scale gradient - m) where vhat > 0, else 0. */                      \
+  /* out <- m + (1 - beta1)(scale gradient - m) where vhat > 0, else 0. vhat null: all are > 0; \
+     it need not be read. */                                                                    \
   void onebit_message(float one_minus_beta1, float scale, const float* m, const float* vhat,    \
                       const float* gradient, float* out, int64_t count);                        \
   /* m <- answer where vhat > 0, else 0; p <- keep p - step_size m / (sqrt(vhat) + eps). */     \
