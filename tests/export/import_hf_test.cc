@@ -19,16 +19,7 @@ using ::testing::IsEmpty;
 
 SampleOptions tiny() {
   SampleOptions options;
-  options.shape = {.layers = 1,
-                   .width = 32,
-                   .heads = 2,
-                   .kv_heads = 1,
-                   .hidden = 32,
-                   .context = 8,
-                   .vocab = 6,
-                   .tie = false,
-                   .rope_theta = 10000.0,
-                   .norm_eps = 1e-5};
+  options.shape = tiny_shape(32, 6);
   options.tokenizer = false;
   return options;
 }
