@@ -16,6 +16,7 @@
 #include "qat/quantize.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -98,7 +99,8 @@ std::vector<std::string> gguf_kinds() {
   return kinds;
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, GgufModel, ::testing::ValuesIn(gguf_kinds()));
+INSTANTIATE_TEST_SUITE_P(Types, GgufModel, ::testing::ValuesIn(gguf_kinds()),
+                         [](const auto& test) { return test_name(test.param); });
 
 TEST(LlamaGguf, DenseTypesComeBack) {
   for (const char* type : {"bf16", "f16", "f32"}) {

@@ -10,6 +10,7 @@
 #include "export/import.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -109,7 +110,8 @@ TEST_P(KilledExport, LeavesNothingOrTheWholeFile) {
   EXPECT_THAT(verify_file(out, artifact).different, IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, KilledExport, ::testing::Values("gguf", "safetensors", "hf"));
+INSTANTIATE_TEST_SUITE_P(Formats, KilledExport, ::testing::Values("gguf", "safetensors", "hf"),
+                         [](const auto& test) { return test_name(test.param); });
 
 }  // namespace
 }  // namespace terse

@@ -13,6 +13,7 @@
 #include "qat/representation.h"
 #include "qat/tensors.h"
 #include "tests/support/golden_file.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -138,7 +139,15 @@ std::vector<Place> places() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Grids, Autograd, ::testing::ValuesIn(places()));
+std::string place_name(const ::testing::TestParamInfo<Place>& test) {
+  const auto& [grid, bits, group, hadamard] = test.param;
+  const std::string scale = group < 0    ? "matrix"
+                            : group == 0 ? "row"
+                                         : fmt::format("group{}", group);
+  return test_name(fmt::format("{} {} {} hadamard{}", grid, bits, scale, hadamard));
+}
+
+INSTANTIATE_TEST_SUITE_P(Grids, Autograd, ::testing::ValuesIn(places()), place_name);
 
 TEST(Lsq, ThreadsDoNotChangeBits) {
   at::manual_seed(6);
