@@ -1,6 +1,9 @@
 #include "qat/coded_product.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <limits>
 
 #include "base/product/product.h"
 #include "qat/activation.h"

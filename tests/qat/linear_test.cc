@@ -1,6 +1,9 @@
 #include "qat/quantized_linear.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "base/error.h"
 #include "base/half.h"

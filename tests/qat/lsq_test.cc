@@ -2,8 +2,11 @@
 // the formula in fp64, and inside a linear layer.
 #include "qat/lsq.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"

@@ -4,6 +4,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <tuple>
+
 #include "base/error.h"
 #include "qat/quantized_linear.h"
 #include "qat/tensors.h"

@@ -1,5 +1,9 @@
 // Buckets and inputs for the codec tests.
 #pragma once
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <limits>
@@ -7,9 +11,6 @@
 #include <span>
 #include <string>
 #include <vector>
-
-#include <fmt/format.h>
-#include <gtest/gtest.h>
 
 #include "base/isa.h"
 #include "comm/codec/codec.h"

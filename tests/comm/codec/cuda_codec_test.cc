@@ -1,6 +1,7 @@
 // Codecs on a GPU against the same codecs on the CPU: payloads, shadows and sums bit for bit.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <memory>
 

@@ -1,6 +1,9 @@
 // The model against plain PyTorch (golden/, tests/peers/torch_llama.py), and against itself.
 #include "trainer/model/llama.h"
 
+#include <cmath>
+#include <set>
+
 #include "tests/trainer/model/compare.h"
 #include "tests/trainer/model/golden_model.h"
 

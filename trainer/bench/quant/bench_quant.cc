@@ -1,6 +1,7 @@
 #include "trainer/bench/quant/bench_quant.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <string>
