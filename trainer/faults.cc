@@ -1,6 +1,5 @@
 #include "trainer/faults.h"
 
-#include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 

@@ -6,10 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <limits>
-#include <numeric>
 #include <span>
-#include <string>
 #include <vector>
 
 #include "base/isa.h"
