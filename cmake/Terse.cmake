@@ -131,9 +131,11 @@ function(terse_test name)
     set(label LABELS torch_free)
     set(slow_label torch_free_slow)  # gtest_discover_tests cannot pass a list; ctest -L finds both
   endif()
-  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+  # NO_PRETTY_VALUES: names are GoogleTest's, from each suite's name generator; what CMake would add,
+  # the parameter as GoogleTest prints it, holds addresses.
+  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
     TEST_FILTER "-*Slow*" PROPERTIES TIMEOUT 300 ${label})
-  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60
+  gtest_discover_tests(${name}_test TEST_PREFIX "${name}." DISCOVERY_TIMEOUT 60 NO_PRETTY_VALUES
     TEST_FILTER "*Slow*" TEST_LIST ${name}_slow_tests
     PROPERTIES TIMEOUT 1200 LABELS ${slow_label} RUN_SERIAL ON)
 endfunction()

@@ -1,5 +1,6 @@
 #include "comm/group.h"
 
+#include <ATen/ATen.h>
 #include <c10/util/Exception.h>
 
 #include <algorithm>

@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <exception>
+#include <string_view>
 #include <utility>
 
 #include "launch/store_connection.h"

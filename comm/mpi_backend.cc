@@ -1,6 +1,10 @@
 #include "comm/mpi_backend.h"
 
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <cstring>
+#include <functional>
 #include <numeric>
 
 #include "base/error.h"

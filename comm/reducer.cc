@@ -1,5 +1,7 @@
 #include "comm/reducer.h"
 
+#include <ATen/ATen.h>
+
 #include "base/error.h"
 #include "comm/reducer_impl.h"
 #include "comm/reducer_replicas.h"

@@ -1,4 +1,6 @@
 // Buckets on their way through the exchange, on the communication thread or behind backward.
+#include <ATen/ATen.h>
+
 #include <cmath>
 
 #include "comm/reducer_impl.h"

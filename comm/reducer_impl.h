@@ -1,7 +1,7 @@
 // The Reducer's inside, shared by its files: reducer.cc (its calls, and what a checkpoint holds),
 // reducer_buckets.cc, reducer_vote.cc, reducer_commit.cc. Nobody else includes it.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <memory>
 #include <vector>

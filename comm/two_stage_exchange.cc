@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include <cmath>
-#include <numeric>
 
 #include "base/error.h"
 #include "comm/exchange_tensors.h"

@@ -5,7 +5,6 @@
 #pragma once
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "comm/group.h"
 #include "comm/optimizer.h"

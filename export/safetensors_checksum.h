@@ -1,8 +1,6 @@
 // Internal: the checksum convention of safetensors.h, shared by its writer and reader.
 #pragma once
 #include <cstdint>
-#include <span>
-#include <string>
 #include <string_view>
 
 #include "base/checksum.h"

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 
 #include "base/error.h"
 #include "launch/world.h"

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <c10/util/Flags.h>
 #include <c10/util/Logging.h>
+#include <fmt/ranges.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
@@ -13,13 +14,12 @@
 #include <algorithm>
 #include <charconv>
 #include <csignal>
+#include <cstdint>
 #include <cstdlib>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
-
-#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "base/first_line.h"

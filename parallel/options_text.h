@@ -1,6 +1,5 @@
 // Options that were filled in by a program, checked as those of a recipe are.
 #pragma once
-#include <functional>
 #include <string>
 #include <vector>
 

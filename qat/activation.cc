@@ -1,5 +1,7 @@
 #include "qat/activation.h"
 
+#include <ATen/ATen.h>
+
 #include "qat/tensors.h"
 
 namespace terse {

@@ -1,7 +1,9 @@
 #include "qat/mask_tensors.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/error.h"

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "qat/mask_tensors.h"
 #include "qat/tensors.h"

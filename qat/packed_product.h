@@ -5,6 +5,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace terse {
 
 // Panels (base/product/product.h) of a [k, n] matrix: room for them; those of bf16 x; bf16 a [rows,

@@ -3,7 +3,6 @@
 // split rows among threads. Free of torch.
 #pragma once
 #include <cstdint>
-#include <vector>
 
 #include "qat/estimator.h"
 #include "qat/grid.h"

@@ -3,7 +3,6 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <cmath>
-#include <limits>
 
 #include "base/error.h"
 #include "qat/quantize_cuda.h"

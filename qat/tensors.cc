@@ -1,6 +1,9 @@
 #include "qat/tensors.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 #include "qat/lsq.h"

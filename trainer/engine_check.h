@@ -5,7 +5,6 @@
 // log-probabilities of the whole vocabulary after every prefix of the probe's tokens.
 #pragma once
 #include <string>
-#include <vector>
 
 #include "export/artifact.h"
 #include "qat/options.h"

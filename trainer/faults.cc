@@ -1,9 +1,9 @@
 #include "trainer/faults.h"
 
-#include <fmt/format.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 

@@ -1,10 +1,8 @@
 #include "trainer/training.h"
 #include "qat/plan.h"
 
-#include <ATen/ATen.h>
 #include <fmt/format.h>
 
-#include <ctime>
 #include <memory>
 #include <optional>
 #include <utility>

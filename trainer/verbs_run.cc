@@ -1,6 +1,7 @@
 // The verbs that work on a finished run or an exported file: export, verify, eval, report.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "base/error.h"

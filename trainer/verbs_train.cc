@@ -1,5 +1,4 @@
 // The verbs train and resume.
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <unistd.h>
 

@@ -1,4 +1,3 @@
-#include <algorithm>
 
 #include "comm/allocation/error_tables.h"
 

@@ -1,9 +1,7 @@
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <numeric>
 
 #include "comm/allocation/error_tables.h"
 

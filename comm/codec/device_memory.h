@@ -3,8 +3,6 @@
 #pragma once
 #include <cuda_runtime_api.h>
 
-#include <cstdint>
-#include <utility>
 #include <vector>
 
 #include "base/error.h"

@@ -5,7 +5,6 @@
 // a message is known when its stream has come by, so settle() says it, or the next call.
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <span>
 
 #include "comm/codec/codec.h"

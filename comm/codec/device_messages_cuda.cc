@@ -1,7 +1,6 @@
 #include "comm/codec/device_messages.h"
 
 #include <cstring>
-#include <new>
 
 #include "comm/codec/device_memory.h"
 

@@ -22,7 +22,6 @@
 #pragma once
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "comm/codec/codec.h"

@@ -2,7 +2,6 @@
 // grammar: docs/protocol.md, "Payload of topk".
 #pragma once
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <vector>
 

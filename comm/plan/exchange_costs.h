@@ -20,7 +20,6 @@
 // thread-safe. Free of torch.
 #pragma once
 #include <cstdint>
-#include <span>
 #include <string>
 #include <vector>
 

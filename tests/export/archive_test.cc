@@ -14,6 +14,7 @@
 #include "export/nm_matrix.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -182,10 +183,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"q8_0", "4:8"}, Case{"half_int3", "2:4"}, Case{"half_int3", "1:32"},
                       Case{"bf16", "unstructured:0.5"}, Case{"q4_0", "unstructured:0.5"}),
     [](const auto& test) {
-      std::string name = fmt::format("{}_{}", test.param.weights, test.param.pattern);
-      for (char& c : name)
-        if (c == ':' || c == '.') c = '_';
-      return name;
+      return test_name(fmt::format("{} {}", test.param.weights, test.param.pattern));
     });
 
 // Half the columns stay: 8 bits of values and 1 of positions a weight, instead of 16.
@@ -247,20 +245,13 @@ TEST(NmFolder, RefusalsNameTheRemedy) {
 TEST(NmFolder, AnyFailingCallLeavesNothing) {
   const TestFolder folder;
   const Artifact artifact = sample_artifact({.weights = "q4_0", .pattern = "2:4"});
-  bool done = false;
-  for (int64_t allowed = 0; !done; allowed += 3) {
-    FaultyFileSystem fs(allowed);
-    try {
-      export_artifact(fs, artifact, resolve_format("nm"), folder / "out");
-      done = true;
-    } catch (const Error&) {
-      for (const auto& name : FileSystem::real().list(folder.path())) {
-        EXPECT_EQ(name, "out");  // complete: only the last sync failed
-        EXPECT_THAT(verify_file(folder / "out", artifact).different, IsEmpty());
-        FileSystem::real().remove_all(folder / "out");
-      }
-    }
-  }
+  const ExportFormat format = resolve_format("nm");
+  expect_nothing_or_all(
+      folder, "out", [&](FileSystem& fs) { export_artifact(fs, artifact, format, folder / "out"); },
+      [&](const std::string& path) {
+        EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+      },
+      3);
 }
 
 }  // namespace

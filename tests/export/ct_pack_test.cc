@@ -10,6 +10,7 @@
 #include "export/ct_unpack.h"
 #include "export/safetensors.h"
 #include "tests/export/coded_artifact.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -99,7 +100,8 @@ TEST_P(CtFp4, IsByteEqualToTheLibrary) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, CtFp4, ::testing::Values("nvfp4", "mxfp4"));
+INSTANTIATE_TEST_SUITE_P(Types, CtFp4, ::testing::Values("nvfp4", "mxfp4"),
+                         [](const auto& test) { return test_name(test.param); });
 
 TEST(CtPack, EveryScaleByteSurvives) {
   for (int byte = 0; byte < 256; ++byte) {

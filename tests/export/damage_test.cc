@@ -2,8 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
-
-#include <csignal>
+#include <unistd.h>
 
 #include "export/formats.h"
 #include "export/gguf.h"
@@ -11,6 +10,7 @@
 #include "export/import.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -69,67 +69,6 @@ TEST_P(GgufDamage, EverySingleByteFlipIsDetectedOrHarmless) {
 INSTANTIATE_TEST_SUITE_P(Types, GgufDamage, ::testing::ValuesIn(coded_packings()),
                          [](const auto& test) { return std::string(test.param.name); });
 
-// Ends the process, as kill -9 would, before the n-th call that changes something; a write is cut
-// in the middle.
-class KilledFileSystem final : public FileSystem {
- public:
-  explicit KilledFileSystem(int64_t calls) : left_(calls) {}
-  std::unique_ptr<WritableFile> create(const std::string& path) override {
-    spend();
-    return std::make_unique<File>(*this, real().create(path));
-  }
-  std::unique_ptr<WritableFile> append_to(const std::string& path) override {
-    spend();
-    return std::make_unique<File>(*this, real().append_to(path));
-  }
-  void rename(const std::string& from, const std::string& to) override {
-    spend();
-    real().rename(from, to);
-  }
-  void remove(const std::string& path) override { real().remove(path); }
-  void remove_all(const std::string& path) override { real().remove_all(path); }
-  void make_directories(const std::string& path) override {
-    spend();
-    real().make_directories(path);
-  }
-  void sync_directory(const std::string& path) override {
-    spend();
-    real().sync_directory(path);
-  }
-  bool exists(const std::string& path) override { return real().exists(path); }
-  std::vector<std::string> list(const std::string& path) override { return real().list(path); }
-
- private:
-  class File final : public WritableFile {
-   public:
-    File(KilledFileSystem& fs, std::unique_ptr<WritableFile> file)
-        : fs_(fs), file_(std::move(file)) {}
-    void append(std::span<const std::byte> bytes) override {
-      file_->append(bytes.first(bytes.size() / 2));
-      fs_.spend();
-      file_->append(bytes.subspan(bytes.size() / 2));
-    }
-    void write_at(int64_t offset, std::span<const std::byte> bytes) override {
-      file_->write_at(offset, bytes.first(bytes.size() / 2));
-      fs_.spend();
-      file_->write_at(offset, bytes);
-    }
-    void sync() override {
-      fs_.spend();
-      file_->sync();
-    }
-
-   private:
-    KilledFileSystem& fs_;
-    std::unique_ptr<WritableFile> file_;
-  };
-
-  void spend() {
-    if (left_-- <= 0) ::kill(::getpid(), SIGKILL);
-  }
-  int64_t left_;
-};
-
 // Whether a child that exports was killed before its n-th call.
 bool killed(const Artifact& artifact, const ExportFormat& format, const std::string& out,
             int64_t calls) {
@@ -171,7 +110,8 @@ TEST_P(KilledExport, LeavesNothingOrTheWholeFile) {
   EXPECT_THAT(verify_file(out, artifact).different, IsEmpty());
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, KilledExport, ::testing::Values("gguf", "safetensors", "hf"));
+INSTANTIATE_TEST_SUITE_P(Formats, KilledExport, ::testing::Values("gguf", "safetensors", "hf"),
+                         [](const auto& test) { return test_name(test.param); });
 
 }  // namespace
 }  // namespace terse

@@ -9,6 +9,7 @@
 #include "export/inspect.h"
 #include "tests/export/coded_artifact.h"
 #include "tests/export/test_files.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -19,16 +20,7 @@ using ::testing::IsEmpty;
 
 SampleOptions tiny() {
   SampleOptions options;
-  options.shape = {.layers = 1,
-                   .width = 32,
-                   .heads = 2,
-                   .kv_heads = 1,
-                   .hidden = 32,
-                   .context = 8,
-                   .vocab = 6,
-                   .tie = false,
-                   .rope_theta = 10000.0,
-                   .norm_eps = 1e-5};
+  options.shape = tiny_shape(32, 6);
   options.tokenizer = false;
   return options;
 }
@@ -182,11 +174,8 @@ TEST_P(WrongConfig, IsAnErrorThatSaysWhat) {
   EXPECT_THAT(folder.read_after(GetParam().change), HasSubstr(GetParam().says));
 }
 
-INSTANTIATE_TEST_SUITE_P(Keys, WrongConfig, ::testing::ValuesIn(wrongs()), [](const auto& test) {
-  std::string name = test.param.name;
-  std::replace(name.begin(), name.end(), ' ', '_');
-  return name;
-});
+INSTANTIATE_TEST_SUITE_P(Keys, WrongConfig, ::testing::ValuesIn(wrongs()),
+                         [](const auto& test) { return test_name(test.param.name); });
 
 // The tensors of a folder changed as one map; checksums go with the rewriting.
 std::string read_with(const Artifact& artifact,

@@ -14,6 +14,7 @@
 #include "export/onnx_pack.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -157,11 +158,8 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"q8_0", "", "int8"}, Case{"q4_0", "", "int8"}, Case{"half_int3", "", ""},
                       Case{"half_int3", "2:4", "int4"}, Case{"q8_0", "2:4", "int8"}),
     [](const auto& test) {
-      std::string name =
-          fmt::format("{}_{}_{}", test.param.weights, test.param.pattern, test.param.type);
-      for (char& c : name)
-        if (c == ':') c = '_';
-      return name;
+      const Case& c = test.param;
+      return test_name(fmt::format("{} {} {}", c.weights, c.pattern, c.type));
     });
 
 Codes tiny_codes(CodeFormat format, int64_t rows, int64_t columns) {

@@ -111,6 +111,16 @@ void prune(ArtifactWeight& weight, std::vector<std::byte>& data, const std::stri
 
 }  // namespace
 
+LlamaShape tiny_shape(int64_t width, int64_t vocab) {
+  return {.layers = 1,
+          .width = width,
+          .heads = 2,
+          .kv_heads = 1,
+          .hidden = width,
+          .context = 8,
+          .vocab = vocab};
+}
+
 std::vector<std::string> sample_kinds() {
   std::vector<std::string> kinds;
   for (const auto& [kind, format] : formats()) kinds.push_back(kind);

@@ -28,6 +28,8 @@ struct SampleOptions {
   bool tokenizer = true;  // 259 fixed pieces (unk, bos, eos, bytes), then made-up words
 };
 
+// One layer of square matrices: small enough to look at every byte.
+LlamaShape tiny_shape(int64_t width = 32, int64_t vocab = 4);
 // Grids that training can produce, by name: those of GGUF types ("q4_0", ...) and "half_int3".
 std::vector<std::string> sample_kinds();
 // GGUF's types of codes.

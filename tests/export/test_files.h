@@ -1,14 +1,16 @@
-// A folder for one test, and a file system that fails after a number of calls.
+// A folder for one test, and what a disk that fills up may leave in it.
 #pragma once
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <memory>
+#include <cstdint>
+#include <functional>
 #include <string>
-#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file_system.h"
+#include "tests/support/faulty_file_system.h"
 
 namespace terse {
 
@@ -30,66 +32,31 @@ class TestFolder {
   std::string path_;
 };
 
-// Real files; the call after `allowed` successful ones fails as a full disk does, and all later
-// ones that write do, too. Removing always works.
-class FaultyFileSystem final : public FileSystem {
- public:
-  explicit FaultyFileSystem(int64_t allowed) : left_(allowed) {}
-
-  std::unique_ptr<WritableFile> create(const std::string& path) override {
-    spend("create");
-    return std::make_unique<File>(*this, real().create(path));
-  }
-  std::unique_ptr<WritableFile> append_to(const std::string& path) override {
-    spend("append_to");
-    return std::make_unique<File>(*this, real().append_to(path));
-  }
-  void rename(const std::string& from, const std::string& to) override {
-    spend("rename");
-    real().rename(from, to);
-  }
-  void remove(const std::string& path) override { real().remove(path); }
-  void remove_all(const std::string& path) override { real().remove_all(path); }
-  void make_directories(const std::string& path) override {
-    spend("mkdir");
-    real().make_directories(path);
-  }
-  void sync_directory(const std::string& path) override {
-    spend("sync_directory");
-    real().sync_directory(path);
-  }
-  bool exists(const std::string& path) override { return real().exists(path); }
-  std::vector<std::string> list(const std::string& path) override { return real().list(path); }
-
- private:
-  class File final : public WritableFile {
-   public:
-    File(FaultyFileSystem& fs, std::unique_ptr<WritableFile> file)
-        : fs_(fs), file_(std::move(file)) {}
-    void append(std::span<const std::byte> bytes) override {
-      if (fs_.left_ <= 0)
-        file_->append(bytes.first(bytes.size() / 2));  // a short write, then ENOSPC
-      fs_.spend("write");
-      file_->append(bytes);
+// Calls `write` on disks that are full at the first call that changes something, `stride` calls
+// later, and so on until one has room. Each time the folder is left empty, or with a whole `name`
+// (only the last sync failed), which `check` is to see.
+inline void expect_nothing_or_all(const TestFolder& folder, const std::string& name,
+                                  const std::function<void(FileSystem&)>& write,
+                                  const std::function<void(const std::string& path)>& check,
+                                  int64_t stride = 1) {
+  bool failed = true;
+  for (int64_t fail_at = 0; failed; fail_at += stride) {
+    SCOPED_TRACE(fail_at);
+    FaultyFileSystem fs(fail_at);
+    failed = false;
+    try {
+      write(fs);
+    } catch (const Error&) {
+      failed = true;
     }
-    void write_at(int64_t offset, std::span<const std::byte> bytes) override {
-      fs_.spend("write_at");
-      file_->write_at(offset, bytes);
+    const std::vector<std::string> left = FileSystem::real().list(folder.path());
+    EXPECT_TRUE(failed || (left.size() == 1 && fs.calls() > 5));
+    for (const std::string& one : left) {
+      ASSERT_EQ(one, name);
+      check(folder / one);
+      FileSystem::real().remove_all(folder / one);
     }
-    void sync() override {
-      fs_.spend("sync");
-      file_->sync();
-    }
-
-   private:
-    FaultyFileSystem& fs_;
-    std::unique_ptr<WritableFile> file_;
-  };
-
-  void spend(const char* call) {
-    if (left_-- <= 0) fail(ExitCode::invalid_file, "{}: no space left on device", call);
   }
-  int64_t left_;
-};
+}
 
 }  // namespace terse

@@ -143,9 +143,7 @@ TEST_P(LauncherSlow, ReturnsItsOwnCodeAndLeavesNobody) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LauncherSlow, ::testing::Values(Started::mpirun, Started::torchrun),
-                         [](const auto& one) {
-                           return one.param == Started::mpirun ? "mpirun" : "torchrun";
-                         });
+                         [](const auto& one) { return testing::name_of(one.param); });
 
 // A NaN in one rank's gradient: all ranks skip the same step, and nothing else changes.
 TEST(FaultSlow, NanOnOneRankIsSkippedByAll) {

@@ -48,16 +48,8 @@ void write_seeds(const std::string& folder) {
       const int64_t block = std::max<int64_t>(sample_block(weights), 32);
       // The fuzzer's inputs are short.
       if (block == 256 || (block > 32 && tokenizer)) continue;
-      options.shape = {.layers = 1,
-                       .width = block,
-                       .heads = 2,
-                       .kv_heads = 1,
-                       .hidden = block,
-                       .context = 8,
-                       .vocab = tokenizer ? 260 : 4,
-                       .tie = tokenizer,
-                       .rope_theta = 10000.0,
-                       .norm_eps = 1e-5};
+      options.shape = tiny_shape(block, tokenizer ? 260 : 4);
+      options.shape.tie = tokenizer;
       options.weights = weights;
       options.tokenizer = tokenizer;
       const Artifact artifact = sample_artifact(options);
@@ -84,16 +76,8 @@ void write_folder_seeds(const std::string& folder) {
       {"nvfp4", {nvfp4_format()}},
       {"mxfp4", {mxfp4_format()}}};
   SampleOptions options;
-  options.shape = {.layers = 1,
-                   .width = 32,
-                   .heads = 2,
-                   .kv_heads = 1,
-                   .hidden = 32,
-                   .context = 8,
-                   .vocab = 4,
-                   .tie = true,
-                   .rope_theta = 10000.0,
-                   .norm_eps = 1e-5};
+  options.shape = tiny_shape();
+  options.shape.tie = true;
   options.tokenizer = false;
   for (const auto& [name, layer] : layers) {
     const std::string out = folder + "/folder";

@@ -48,7 +48,8 @@ TEST_P(Rendezvous, EveryRankMeetsTheOthers) {
 
 INSTANTIATE_TEST_SUITE_P(All, Rendezvous,
                          ::testing::Values(Started::environment, Started::mpirun,
-                                           Started::torchrun));
+                                           Started::torchrun),
+                         [](const auto& test) { return testing::name_of(test.param); });
 
 TEST(RendezvousErrors, NameTheRankThatDidNotCome) {
   const Outcome outcome = run(Started::environment, 3, {"absent", "2"});

@@ -2,6 +2,7 @@
 // not one bit may differ.
 #include "optim/dgc.h"
 
+#include <ATen/ATen.h>
 #include <fmt/format.h>
 
 #include <algorithm>

@@ -2,6 +2,7 @@
 // for every instruction set, alignment and with the message written over the gradient.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 

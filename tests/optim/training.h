@@ -5,7 +5,7 @@
 
 #include <cstring>
 #include <functional>
-#include <map>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>

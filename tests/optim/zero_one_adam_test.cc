@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "base/error.h"
 #include "optim/adamw.h"
 #include "optim/onebit_adam.h"

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
+#include <tuple>
 
 #include "base/error.h"
 #include "comm/connect.h"

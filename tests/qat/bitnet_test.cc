@@ -1,6 +1,9 @@
 // estimator = "bitnet" against torchao's layer, forward and backward, on its own tensors
 // (tests/peers/quantizers.py).
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
 
 #include "export/safetensors.h"
 #include "qat/quantized_linear.h"

@@ -1,6 +1,9 @@
 #include "qat/coded_product.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <limits>
 
 #include "base/product/product.h"
 #include "qat/activation.h"
@@ -8,6 +11,7 @@
 #include "qat/plan.h"
 #include "qat/quantized_linear.h"
 #include "qat/tensors.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -104,7 +108,10 @@ TEST_P(CodedLinear, GradientsEqualThoseOfDecodedValues) {
 INSTANTIATE_TEST_SUITE_P(Grids, CodedLinear,
                          ::testing::Values(Bits{"half_int", 8, 8}, Bits{"half_int", 4, 4},
                                            Bits{"half_int", 1, 1}, Bits{"int_signed", 4, 8},
-                                           Bits{"int_symmetric", 8, 3}));
+                                           Bits{"int_symmetric", 8, 3}),
+                         [](const auto& test) {
+                           return test_name(::testing::PrintToString(test.param));
+                         });
 
 TEST(CodedProduct, DecodedPanelsEqualPanelsOfDecodedValues) {
   if (!product_available()) GTEST_SKIP();

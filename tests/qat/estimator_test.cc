@@ -2,7 +2,12 @@
 // against LibTorch's autograd of z M + (zq - z M).detach(), in fp64 arithmetic on the fp32 values.
 #include "qat/estimator.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
 
 #include "qat/representation.h"
 #include "qat/tensors.h"

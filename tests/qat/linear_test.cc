@@ -1,11 +1,15 @@
 #include "qat/quantized_linear.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include "base/error.h"
 #include "base/half.h"
 #include "qat/representation.h"
 #include "qat/tensors.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -122,7 +126,11 @@ TEST_P(W4A4, ForwardAndGradientsEqualTheComposedExpression) {
 INSTANTIATE_TEST_SUITE_P(Bits, W4A4,
                          ::testing::Values(std::pair{4, int64_t{128}}, std::pair{4, int64_t{0}},
                                            std::pair{2, int64_t{128}}, std::pair{8, int64_t{64}},
-                                           std::pair{3, int64_t{256}}));
+                                           std::pair{3, int64_t{256}}),
+                         [](const auto& test) {
+                           return fmt::format("bits{}_hadamard{}", test.param.first,
+                                              test.param.second);
+                         });
 
 TEST(QuantizedLinear, RotationInsideTheProductCancels) {
   // HalfHadamard: rotating both sides equals rotating each back after quantizing, up to fp32.
@@ -164,7 +172,8 @@ TEST_P(Promise, TheMatmulSeesTheCodes) {
 INSTANTIATE_TEST_SUITE_P(Targets, Promise,
                          ::testing::Values("gguf:q4_0", "gguf:q4_1", "gguf:q8_0", "gguf:q2_0",
                                            "gguf:tq2_0", "gguf:q1_0", "gguf:mxfp4", "gguf:nvfp4",
-                                           "compressed-tensors:w4a16", "onnx:int8", "none"));
+                                           "compressed-tensors:w4a16", "onnx:int8", "none"),
+                         [](const auto& test) { return test_name(test.param); });
 
 TEST(QuantizedLinear, RunsOnGivenCodes) {
   at::manual_seed(6);

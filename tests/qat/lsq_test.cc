@@ -2,8 +2,11 @@
 // the formula in fp64, and inside a linear layer.
 #include "qat/lsq.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/error.h"
@@ -13,6 +16,7 @@
 #include "qat/representation.h"
 #include "qat/tensors.h"
 #include "tests/support/golden_file.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -138,7 +142,15 @@ std::vector<Place> places() {
   return all;
 }
 
-INSTANTIATE_TEST_SUITE_P(Grids, Autograd, ::testing::ValuesIn(places()));
+std::string place_name(const ::testing::TestParamInfo<Place>& test) {
+  const auto& [grid, bits, group, hadamard] = test.param;
+  const std::string scale = group < 0    ? "matrix"
+                            : group == 0 ? "row"
+                                         : fmt::format("group{}", group);
+  return test_name(fmt::format("{} {} {} hadamard{}", grid, bits, scale, hadamard));
+}
+
+INSTANTIATE_TEST_SUITE_P(Grids, Autograd, ::testing::ValuesIn(places()), place_name);
 
 TEST(Lsq, ThreadsDoNotChangeBits) {
   at::manual_seed(6);

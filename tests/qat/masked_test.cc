@@ -4,6 +4,9 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+#include <tuple>
+
 #include "base/error.h"
 #include "qat/quantized_linear.h"
 #include "qat/tensors.h"
@@ -93,11 +96,17 @@ TEST_P(Flow, ForwardAndGradientAreTheFormulas) {
   EXPECT_TRUE(at::allclose(w.detach(), name == "srste_decoupled" ? shrunk : before, 1e-6, 1e-9));
 }
 
+std::string flow_name(const ::testing::TestParamInfo<Flow::ParamType>& test) {
+  const auto& [estimator, taken, compute] = test.param;
+  return fmt::format("{}_{}_{}", estimator, taken, at::toString(compute));
+}
+
 INSTANTIATE_TEST_SUITE_P(
     All, Flow,
     ::testing::Combine(::testing::Values("straight_through", "hard", "srste", "srste_decoupled"),
                        ::testing::Values(int64_t{0}, int64_t{70}, int64_t{100}),
-                       ::testing::Values(at::kFloat, at::kBFloat16)));
+                       ::testing::Values(at::kFloat, at::kBFloat16)),
+    flow_name);
 
 // lambda (1 - m) w joins once a step, whether the product is added to .grad or handed to autograd.
 TEST(Masked, PullComesOncePerStepAlsoIntoAGradientThatIsThere) {

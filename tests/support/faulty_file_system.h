@@ -1,11 +1,18 @@
-// A FileSystem that fails on purpose, for tests of everything that writes.
+// File systems that fail on purpose, for tests of everything that writes.
 //
-// It counts the calls that change the disk (create, append, write_at, sync, rename, remove,
-// sync_directory) and fails call number `fail_at` (from 0), as a full disk does: with `sticky`,
-// every later one too. The calls before it really happen, in a folder of the test's own.
+// They count the calls that change the disk (create, append, write_at, sync, rename,
+// make_directories, sync_directory). Call number `fail_at` (from 0) is interrupted; the calls
+// before it really happen, in a folder of the test's own. An interrupted write leaves half of its
+// bytes.
 #pragma once
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -13,7 +20,8 @@
 
 namespace terse {
 
-class FaultyFileSystem final : public FileSystem {
+// Fails as a full disk does: with `sticky`, in every later call too.
+class FaultyFileSystem : public FileSystem {
  public:
   explicit FaultyFileSystem(int64_t fail_at, bool sticky = true)
       : fail_at_(fail_at), sticky_(sticky) {}
@@ -45,18 +53,23 @@ class FaultyFileSystem final : public FileSystem {
   bool exists(const std::string& path) override { return real().exists(path); }
   std::vector<std::string> list(const std::string& path) override { return real().list(path); }
 
+ protected:
+  virtual void interrupt(const char* call, const std::string& path) {
+    fail(ExitCode::invalid_file, "{}: {} failed: No space left on device", path, call);
+  }
+
  private:
   class File final : public WritableFile {
    public:
     File(FaultyFileSystem& fs, std::string path, std::unique_ptr<WritableFile> file)
         : fs_(fs), path_(std::move(path)), file_(std::move(file)) {}
     void append(std::span<const std::byte> bytes) override {
-      // A short write before the failure, as a disk that fills up leaves it.
-      if (fs_.next_fails()) file_->append(bytes.subspan(0, bytes.size() / 2));
+      if (fs_.next_fails()) file_->append(bytes.first(bytes.size() / 2));
       fs_.step("write", path_);
       file_->append(bytes);
     }
     void write_at(int64_t offset, std::span<const std::byte> bytes) override {
+      if (fs_.next_fails()) file_->write_at(offset, bytes.first(bytes.size() / 2));
       fs_.step("write_at", path_);
       file_->write_at(offset, bytes);
     }
@@ -78,12 +91,21 @@ class FaultyFileSystem final : public FileSystem {
   void step(const char* call, const std::string& path) {
     const bool fails = next_fails();
     ++calls_;
-    if (fails) fail(ExitCode::invalid_file, "{}: {} failed: No space left on device", path, call);
+    if (fails) interrupt(call, path);
   }
 
   int64_t fail_at_;
   bool sticky_;
   int64_t calls_ = 0;
+};
+
+// Ends the process, as kill -9 would.
+class KilledFileSystem final : public FaultyFileSystem {
+ public:
+  explicit KilledFileSystem(int64_t at) : FaultyFileSystem(at) {}
+
+ private:
+  void interrupt(const char*, const std::string&) override { ::kill(::getpid(), SIGKILL); }
 };
 
 }  // namespace terse

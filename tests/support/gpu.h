@@ -6,6 +6,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 #include <fmt/format.h>
 
+#include <cstdint>
 #include <cstring>
 #include <string>
 #include <vector>

@@ -241,6 +241,12 @@ Outcome run_ranks(const Launch& launch) {
   return Job(launch).wait();
 }
 
+std::string name_of(Started launcher) {
+  return launcher == Started::environment ? "environment"
+         : launcher == Started::mpirun    ? "mpirun"
+                                          : "torchrun";
+}
+
 bool available(Started launcher) {
   if (launcher == Started::environment) return true;
   if (launcher == Started::torchrun) return std::filesystem::exists(torchrun_path());

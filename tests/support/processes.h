@@ -18,6 +18,7 @@
 namespace terse::testing {
 
 enum class Started { environment, mpirun, torchrun };
+std::string name_of(Started launcher);
 
 struct Launch {
   Started launcher = Started::environment;

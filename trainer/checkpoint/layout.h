@@ -1,7 +1,6 @@
 // Names inside RUN/checkpoints; internal to trainer/checkpoint.
 #pragma once
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 

@@ -1,7 +1,6 @@
 // The configuration file; its keys as DeepSpeed documents them (deepspeed.ai/docs/config-json).
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "trainer/recipe/deepspeed.h"

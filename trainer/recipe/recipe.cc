@@ -1,5 +1,6 @@
 #include "trainer/recipe/recipe.h"
 
+#include <algorithm>
 #include <deque>
 
 #include "base/checksum.h"

@@ -1,6 +1,5 @@
 // Numbers as people read them. All return plain ASCII of bounded width.
 #pragma once
-#include <cstdint>
 #include <string>
 #include <string_view>
 

@@ -1,7 +1,5 @@
 #include "trainer/telemetry/jsonl_log.h"
 
-#include <utility>
-
 #include "trainer/telemetry/records.h"
 
 namespace terse {

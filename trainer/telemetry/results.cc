@@ -1,6 +1,5 @@
 #include "trainer/telemetry/results.h"
 
-#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 

@@ -11,7 +11,6 @@
 // Errors: Error(invalid_file) of the file system, e.g. a full disk.
 #pragma once
 #include <cstdint>
-#include <string>
 
 #include "base/file_system.h"
 #include "trainer/telemetry/event_file.h"

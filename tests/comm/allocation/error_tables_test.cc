@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "comm/codec/bits.h"
 #include "comm/codec/topk.h"

@@ -1,15 +1,13 @@
 // Buckets and inputs for the codec tests.
 #pragma once
-#include <bit>
-#include <cstdint>
-#include <limits>
-#include <numeric>
-#include <span>
-#include <string>
-#include <vector>
-
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <span>
+#include <vector>
 
 #include "base/isa.h"
 #include "comm/codec/codec.h"

@@ -3,6 +3,7 @@
 #include <omp.h>
 
 #include <cmath>
+#include <limits>
 
 #include "tests/comm/codec/codec_cases.h"
 

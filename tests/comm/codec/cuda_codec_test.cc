@@ -1,7 +1,9 @@
 // Codecs on a GPU against the same codecs on the CPU: payloads, shadows and sums bit for bit.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 
 #include "base/error.h"

@@ -5,6 +5,8 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
+#include <map>
 
 #include "base/error.h"
 #include "tests/comm/codec/buckets.h"

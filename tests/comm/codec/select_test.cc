@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include <cstring>
+#include <limits>
 
 #include "tests/comm/codec/buckets.h"
 #include "tests/comm/codec/largest.h"

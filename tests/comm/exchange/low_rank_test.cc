@@ -5,6 +5,7 @@
 
 #include <bit>
 #include <cmath>
+#include <stdexcept>
 #include <vector>
 
 #include "comm/shared_random.h"

@@ -4,6 +4,8 @@
 //   comm_group_ranks silent      (rank 1 dies while nothing is exchanged)
 //   comm_group_ranks wait BACKEND      (rank 1 comes a second late)
 // Values are integers small enough for fp32 to add exactly, so results compare exactly.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/ranges.h>
 
 #include <cstdio>

@@ -34,6 +34,11 @@ struct Case {
   const char* backend;
 };
 
+std::string case_name(const ::testing::TestParamInfo<Case>& test) {
+  const Case& c = test.param;
+  return fmt::format("{}_{}_{}", testing::name_of(c.launcher), c.ranks, c.backend);
+}
+
 class Conformance : public ::testing::TestWithParam<Case> {};
 
 TEST_P(Conformance, EveryCollectiveIsExact) {
@@ -49,18 +54,21 @@ INSTANTIATE_TEST_SUITE_P(
     Gloo, Conformance,
     ::testing::Values(Case{Started::environment, 1, "gloo"}, Case{Started::environment, 2, "gloo"},
                       Case{Started::environment, 3, "gloo"}, Case{Started::environment, 4, "gloo"},
-                      Case{Started::mpirun, 2, "gloo"}, Case{Started::torchrun, 2, "auto"}));
+                      Case{Started::mpirun, 2, "gloo"}, Case{Started::torchrun, 2, "auto"}),
+    case_name);
 INSTANTIATE_TEST_SUITE_P(Mpi, Conformance,
                          ::testing::Values(Case{Started::mpirun, 1, "mpi"},
                                            Case{Started::mpirun, 2, "auto"},
                                            Case{Started::mpirun, 3, "mpi"},
-                                           Case{Started::mpirun, 4, "mpi"}));
+                                           Case{Started::mpirun, 4, "mpi"}),
+                         case_name);
 
 INSTANTIATE_TEST_SUITE_P(CudaNccl, Conformance,
                          ::testing::Values(Case{Started::environment, 1, "nccl"},
                                            Case{Started::environment, 2, "nccl"},
                                            Case{Started::mpirun, 2, "nccl"},
-                                           Case{Started::environment, 4, "nccl"}));
+                                           Case{Started::environment, 4, "nccl"}),
+                         case_name);
 
 // Ranks 0 and 2 must end with `code` long before the deadline and name rank 1.
 void expect_named(const Outcome& outcome, ExitCode code) {

@@ -3,9 +3,11 @@
 
 #include <gtest/gtest.h>
 
-#include <torch/csrc/distributed/c10d/HashStore.hpp>
-
 #include <atomic>
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
 
 namespace terse {
 namespace {

@@ -1,6 +1,6 @@
 // An optimizer and an exchange that write down how the Reducer calls them.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 #include <fmt/format.h>
 
 #include <atomic>

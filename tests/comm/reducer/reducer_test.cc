@@ -1,6 +1,7 @@
 // The Reducer's protocol on one rank; tests/optim has it on several, with real exchanges.
 #include "comm/reducer.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

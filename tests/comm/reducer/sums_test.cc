@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include <cmath>
+#include <cstdint>
 #include <limits>
 
 #include "base/isa.h"

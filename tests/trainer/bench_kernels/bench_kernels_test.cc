@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+#include <vector>
+
 #include "trainer/bench/quant/bench_quant.h"
 #include "trainer/bench/sparse/bench_sparse.h"
 
@@ -30,9 +34,11 @@ TEST(BenchSparse, HasItsRows) {
 }
 
 TEST(BenchQuant, HasTheRowsWithTargets) {
-  EXPECT_THAT(names_of(bench_quant({.threads = 2, .quick = true})),
-              testing::IsSupersetOf(
-                  {"quant.hadamard_int4", "quant.hadamard_int8", "quant.hadamard_int4_small"}));
+  const std::vector<std::string> names = names_of(bench_quant({.threads = 2, .quick = true}));
+  EXPECT_THAT(names, testing::IsSupersetOf({"quant.hadamard_int4", "quant.hadamard_int8",
+                                            "quant.hadamard_int4_small", "quant.q4_0",
+                                            "quant.nvfp4", "quant.ct_nvfp4", "quant.onnx_int4"}));
+  EXPECT_EQ(std::set(names.begin(), names.end()).size(), names.size()) << "a name stands twice";
 }
 
 }  // namespace

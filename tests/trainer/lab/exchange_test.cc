@@ -68,7 +68,8 @@ TEST_P(LabExchangeSlow, AgreesWithDeepSpeed) {
   check_calls(lab, oracle);
   check_free_running(lab, oracle);
 }
-INSTANTIATE_TEST_SUITE_P(Ranks, LabExchangeSlow, ::testing::Values(2, 3, 4));
+INSTANTIATE_TEST_SUITE_P(Ranks, LabExchangeSlow, ::testing::Values(2, 3, 4),
+                         ::testing::PrintToStringParamName());
 
 // Segments in byte order of name whatever the file's order, shapes kept, bytes counted. Whole
 // numbers, so that the mean of two ranks is exact.

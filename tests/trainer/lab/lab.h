@@ -1,6 +1,6 @@
 // Runs `terse lab ...` on tensors and reads what it wrote.
 #pragma once
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <map>
 #include <string>

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/comm/exchange/deepspeed.h"
 #include "tests/trainer/lab/lab.h"
 

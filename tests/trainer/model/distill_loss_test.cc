@@ -1,6 +1,9 @@
 // The losses of distillation against their formulas, differentiated by autograd in fp64.
 #include "trainer/model/ops/distill_loss.h"
 
+#include <cmath>
+#include <cstdint>
+
 #include "tests/trainer/model/compare.h"
 
 namespace terse::test {

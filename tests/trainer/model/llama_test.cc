@@ -1,8 +1,11 @@
 // The model against plain PyTorch (golden/, tests/peers/torch_llama.py), and against itself.
 #include "trainer/model/llama.h"
 
-#include "export/safetensors.h"
+#include <cmath>
+#include <set>
+
 #include "tests/trainer/model/compare.h"
+#include "tests/trainer/model/golden_model.h"
 
 namespace terse::test {
 namespace {
@@ -13,29 +16,6 @@ LlamaOptions golden_options() {
   o.layers = 2, o.width = 32, o.heads = 4, o.kv_heads = 2, o.hidden = 48, o.vocab = 96;
   o.context = 19;
   return o;
-}
-
-class Golden {
- public:
-  Golden() : file_(TERSE_SOURCE_DIR "/tests/trainer/model/golden/llama.safetensors") {}
-  at::Tensor tensor(const std::string& name) const {
-    const TensorView view = file_.require(name);
-    const auto type = view.dtype == DType::i64 ? at::kLong : at::kFloat;
-    return at::from_blob(const_cast<std::byte*>(view.data.data()), view.shape, type).clone();
-  }
-
- private:
-  SafetensorsFile file_;
-};
-
-std::unique_ptr<Llama> golden_model(const Golden& golden, at::ScalarType type) {
-  ComputeOptions compute;
-  compute.type = type;
-  auto model = std::make_unique<Llama>(golden_options(), QatOptions(), compute, 1);
-  const at::NoGradGuard no_gradients;
-  for (Parameter& p : model->parameters()) p.value.copy_(golden.tensor("weight." + p.name));
-  model->refresh();
-  return model;
 }
 
 // AdamW (Loshchilov and Hutter 2019) as torch.optim.AdamW(lr 0.01, betas (0.9, 0.95), weight decay
@@ -78,16 +58,16 @@ std::vector<float> ten_losses(Llama& model, const at::Tensor& tokens) {
 
 // fp32 on both sides: sums in another order, in two layers. Absolute: a logit is up to 7.
 TEST(LlamaGolden, LogitsInFloat) {
-  const Golden golden;
-  const auto owner = golden_model(golden, at::kFloat);
+  const Golden golden("llama");
+  const auto owner = golden_model<Llama>(golden, golden_options(), at::kFloat);
   Llama& model = *owner;
   const at::Tensor tokens = golden.tensor("tokens");
   expect_close({model.logits(tokens.narrow(1, 0, 19))}, {golden.tensor("logits")}, 1e-6, 1e-5);
 }
 
 TEST(LlamaGolden, GradientsInFloat) {
-  const Golden golden;
-  const auto owner = golden_model(golden, at::kFloat);
+  const Golden golden("llama");
+  const auto owner = golden_model<Llama>(golden, golden_options(), at::kFloat);
   Llama& model = *owner;
   model.loss(golden.tensor("tokens")).backward();
   for (const Parameter& p : model.parameters()) {
@@ -97,8 +77,8 @@ TEST(LlamaGolden, GradientsInFloat) {
 }
 
 TEST(LlamaGolden, TenTrainingLossesInFloat) {
-  const Golden golden;
-  const auto owner = golden_model(golden, at::kFloat);
+  const Golden golden("llama");
+  const auto owner = golden_model<Llama>(golden, golden_options(), at::kFloat);
   Llama& model = *owner;
   const std::vector<float> losses = ten_losses(model, golden.tensor("tokens"));
   const at::Tensor expected = golden.tensor("losses");
@@ -109,8 +89,8 @@ TEST(LlamaGolden, TenTrainingLossesInFloat) {
 // bf16 rounds weights, activations and logits to 2^-9 relative; logits of up to 7 after some ten
 // roundings in a row stay within 2 % of the largest.
 TEST(LlamaGolden, Bfloat16StaysNear) {
-  const Golden golden;
-  const auto owner = golden_model(golden, at::kBFloat16);
+  const Golden golden("llama");
+  const auto owner = golden_model<Llama>(golden, golden_options(), at::kBFloat16);
   Llama& model = *owner;
   const at::Tensor tokens = golden.tensor("tokens"), expected = golden.tensor("losses");
   expect_close({model.logits(tokens.narrow(1, 0, 19))}, {golden.tensor("logits")}, 2e-2, 0.0);
@@ -122,8 +102,8 @@ TEST(LlamaGolden, Bfloat16StaysNear) {
 }
 
 TEST(LlamaGolden, NllAgreesWithLogits) {
-  const Golden golden;
-  const auto owner = golden_model(golden, at::kFloat);
+  const Golden golden("llama");
+  const auto owner = golden_model<Llama>(golden, golden_options(), at::kFloat);
   Llama& model = *owner;
   const at::Tensor tokens = golden.tensor("tokens");
   const at::Tensor chosen = at::log_softmax(golden.tensor("logits").to(at::kDouble), -1)
@@ -131,18 +111,6 @@ TEST(LlamaGolden, NllAgreesWithLogits) {
                                 .sum({1, 2});
   expect_close({model.scores(tokens).nll}, {-chosen}, 1e-6,
                0.0);  // 19 terms of about 2^-23 relative each
-}
-
-struct Gradients {
-  at::Tensor loss;
-  Tensors all;
-};
-
-Gradients gradients_of(Llama& model, const at::Tensor& tokens) {
-  Gradients g{model.loss(tokens), {}};
-  g.loss.backward();
-  for (const Parameter& p : model.parameters()) g.all.push_back(p.value.grad().clone());
-  return g;
 }
 
 TEST(Llama, RecomputeGivesTheSameBits) {

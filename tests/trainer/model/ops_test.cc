@@ -1,5 +1,12 @@
 // The fused operations against compositions of ATen operations.
 #include "tests/trainer/model/compare.h"
+
+#include <array>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <stdexcept>
+
 #include "trainer/model/ops/add_norm.h"
 #include "trainer/model/ops/attention.h"
 #include "trainer/model/ops/cross_entropy.h"

@@ -1,5 +1,9 @@
 // Tiled attention against composed operations in fp32, and rotary_attention where tiles do not fit.
 #include "trainer/model/ops/rotary_attention.h"
+
+#include <cstdint>
+#include <limits>
+
 #include "tests/trainer/model/compare.h"
 #include "trainer/model/ops/attention.h"
 

@@ -2,9 +2,9 @@
 // itself.
 #include "trainer/model/vit.h"
 
-#include "export/safetensors.h"
 #include "export/shapes.h"
 #include "tests/trainer/model/compare.h"
+#include "tests/trainer/model/golden_model.h"
 
 namespace terse::test {
 namespace {
@@ -22,29 +22,6 @@ VitOptions golden_options() {
           .top = 16};
 }
 
-class Golden {
- public:
-  Golden() : file_(TERSE_SOURCE_DIR "/tests/trainer/model/golden/vit.safetensors") {}
-  at::Tensor tensor(const std::string& name) const {
-    const TensorView view = file_.require(name);
-    const auto type = view.dtype == DType::i64 ? at::kLong : at::kFloat;
-    return at::from_blob(const_cast<std::byte*>(view.data.data()), view.shape, type).clone();
-  }
-
- private:
-  SafetensorsFile file_;
-};
-
-std::unique_ptr<Vit> golden_model(const Golden& golden, at::ScalarType type) {
-  ComputeOptions compute;
-  compute.type = type;
-  auto model = std::make_unique<Vit>(golden_options(), QatOptions(), compute, 1);
-  const at::NoGradGuard no_gradients;
-  for (Parameter& p : model->parameters()) p.value.copy_(golden.tensor("weight." + p.name));
-  model->refresh();
-  return model;
-}
-
 at::Tensor logits(Model& model, const at::Tensor& images) {
   const at::NoGradGuard no_gradients;
   return model.run(images).logits.to(at::kFloat);
@@ -52,16 +29,16 @@ at::Tensor logits(Model& model, const at::Tensor& images) {
 
 // fp32 on both sides: sums in another order. Logits are up to 5.
 TEST(VitGolden, LogitsAndLossInFloat) {
-  const Golden golden;
-  const auto model = golden_model(golden, at::kFloat);
+  const Golden golden("vit");
+  const auto model = golden_model<Vit>(golden, golden_options(), at::kFloat);
   const at::Tensor images = golden.tensor("images");
   expect_close({logits(*model, images)}, {golden.tensor("logits")}, 1e-6, 1e-5);
   expect_close({model->loss(images)}, {golden.tensor("loss")}, 1e-6, 0.0);
 }
 
 TEST(VitGolden, GradientsInFloat) {
-  const Golden golden;
-  const auto model = golden_model(golden, at::kFloat);
+  const Golden golden("vit");
+  const auto model = golden_model<Vit>(golden, golden_options(), at::kFloat);
   model->loss(golden.tensor("images")).backward();
   for (const Parameter& p : model->parameters()) {
     SCOPED_TRACE(p.name);
@@ -71,14 +48,14 @@ TEST(VitGolden, GradientsInFloat) {
 
 // bf16 rounds weights and activations to 2^-9 relative, some ten times in a row.
 TEST(VitGolden, Bfloat16StaysNear) {
-  const Golden golden;
-  const auto model = golden_model(golden, at::kBFloat16);
+  const Golden golden("vit");
+  const auto model = golden_model<Vit>(golden, golden_options(), at::kBFloat16);
   expect_close({logits(*model, golden.tensor("images"))}, {golden.tensor("logits")}, 3e-2, 0.0);
 }
 
 TEST(VitGolden, ScoresAreThoseOfItsLogits) {
-  const Golden golden;
-  const auto model = golden_model(golden, at::kFloat);
+  const Golden golden("vit");
+  const auto model = golden_model<Vit>(golden, golden_options(), at::kFloat);
   const at::Tensor images = golden.tensor("images"), labels = images.select(1, 64);
   const Scores scores = model->scores(images);
   const at::Tensor log_p = at::log_softmax(golden.tensor("logits").to(at::kDouble), 1);
@@ -113,20 +90,8 @@ TEST(Vit, CountsAndNamesItsParametersAsFilesDo) {
   EXPECT_EQ(model.linears().size(), 9u);
 }
 
-struct Gradients {
-  at::Tensor loss;
-  Tensors all;
-};
-
-Gradients gradients_of(Vit& model, const at::Tensor& images) {
-  Gradients g{model.loss(images), {}};
-  g.loss.backward();
-  for (const Parameter& p : model.parameters()) g.all.push_back(p.value.grad().clone());
-  return g;
-}
-
 TEST(Vit, RecomputeGivesTheSameBits) {
-  const at::Tensor images = Golden().tensor("images");
+  const at::Tensor images = Golden("vit").tensor("images");
   for (at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     Vit a(golden_options(), QatOptions(), {type, at::kCPU, false}, 5);
     Vit b(golden_options(), QatOptions(), {type, at::kCPU, true}, 5);
@@ -155,7 +120,7 @@ TEST(Vit, QuantizesAndMasksItsBlocks) {
   }
   EXPECT_EQ(quantized, 8);
   EXPECT_EQ(masked, 4);
-  for (const at::Tensor& g : gradients_of(model, Golden().tensor("images")).all)
+  for (const at::Tensor& g : gradients_of(model, Golden("vit").tensor("images")).all)
     EXPECT_TRUE(g.isfinite().all().item<bool>());
 }
 

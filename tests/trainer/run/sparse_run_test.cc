@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
+#include <tuple>
+
 #include "sparsity/mask.h"
 #include "tests/trainer/run/small_session.h"
 #include "trainer/snapshot.h"

@@ -1,8 +1,5 @@
 // A run that looks like a real one, made up: what the tests and the eye check the report with.
 #pragma once
-#include <string>
-#include <vector>
-
 #include "trainer/telemetry/records.h"
 #include "trainer/telemetry/results.h"
 #include "trainer/telemetry/run_files.h"

@@ -1,6 +1,11 @@
 #include "trainer/bench/quant/bench_quant.h"
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
+
+#include <string>
+#include <utility>
 
 #include "base/product/product.h"
 #include "qat/coded_product.h"
@@ -38,14 +43,21 @@ void activations(AgainstMemcpy& bench) {
   bench.add("quant.unrotate", large, [&] { rotate_tensor(large, codes.mask, 128, all.decoded); });
 }
 
+// Families share short names (gguf:nvfp4, compressed-tensors:nvfp4); GGUF's have no prefix.
+std::string row_of(const std::string& target) {
+  const size_t colon = target.find(':');
+  const std::string family = target.substr(0, colon), type = target.substr(colon + 1);
+  if (family == "gguf") return "quant." + type;
+  return fmt::format("quant.{}_{}", family == "compressed-tensors" ? "ct" : family, type);
+}
+
 void weights(AgainstMemcpy& bench, bool quick) {
   const at::Tensor weight = at::randn({quick ? 1024 : 4096, 1024}).mul_(0.02);
   for (const Target& target : targets()) {
     if (!target.grid) continue;
     const Quantizer quantizer{*target.grid, {}};
     const QuantizedTensor out = outputs(quantizer, weight, true);
-    bench.add("quant." + target.name.substr(target.name.find(':') + 1), weight,
-              [&] { quantize_tensor(quantizer, weight, out); });
+    bench.add(row_of(target.name), weight, [&] { quantize_tensor(quantizer, weight, out); });
   }
 }
 

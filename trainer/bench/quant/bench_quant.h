@@ -5,7 +5,9 @@
 //   quant.hadamard_int4_small    the first on [512, 640]; its value is ns an element and thread
 //   quant.decode_int4            codes -> bf16
 //   quant.unrotate               bf16 gradient -> mask, rotate, bf16
-//   quant.q4_0, quant.q8_0       fp32 weight -> codes, scales, mask, decoded bf16
+//   quant.q4_0, quant.q8_0, ...  fp32 weight -> codes, scales, mask, decoded bf16, of each target:
+//   quant.ct_w4a16, ...          GGUF's by their types, compressed-tensors' with ct_, ONNX's with
+//   quant.onnx_int4, ...         onnx_
 //   quant.planes_encode          bf16 weights -> lossless bytes (export/byte_planes.h), one thread
 //   quant.planes_decode          and back
 //   product.int8_KxN             codes [2048, K] times codes [N, K], of the bf16 product of decoded

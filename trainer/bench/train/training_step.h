@@ -1,6 +1,5 @@
 // One terse training step, all of it, without a network: what the trainer does on one rank.
 #pragma once
-#include <span>
 #include <vector>
 
 #include "comm/bucket.h"

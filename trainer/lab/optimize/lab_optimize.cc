@@ -6,7 +6,6 @@
 #include <cstring>
 #include <map>
 #include <optional>
-#include <set>
 
 #include "base/error.h"
 #include "base/file_system.h"

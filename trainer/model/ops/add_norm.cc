@@ -4,6 +4,8 @@
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "trainer/model/ops/kernels.h"
 #include "trainer/model/ops/typed.h"
 

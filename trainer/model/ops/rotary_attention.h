@@ -2,6 +2,8 @@
 #pragma once
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 #include "trainer/model/ops/rotary.h"
 
 namespace terse {

@@ -1,6 +1,5 @@
 // An axis: a range of data mapped to pixels, with ticks at round values.
 #pragma once
-#include <span>
 #include <string>
 #include <vector>
 

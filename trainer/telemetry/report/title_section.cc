@@ -1,7 +1,5 @@
 #include <fmt/format.h>
 
-#include <cmath>
-
 #include "trainer/telemetry/format.h"
 #include "trainer/telemetry/report/html.h"
 #include "trainer/telemetry/report/sections.h"
