@@ -8,6 +8,7 @@ same flags are read together, up to eight at a time, as one file that includes t
 compile (two files with helpers of the same name), the half of it is tried, down to single files.
 Prints findings; exits with 1 if there are any."""
 import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
@@ -53,24 +54,60 @@ def run(files, flags, work):
     return [line for line in done.stdout.splitlines() if re.search(r": (error|warning): ", line)]
 
 
+class Clean:
+    """Which files had no findings, by a checksum of all of ours that was read for them."""
+
+    def __init__(self, build, folder):
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.read_for = {}  # by source file: itself and its headers
+        said = subprocess.run(["ninja", "-C", build, "-t", "deps"], capture_output=True, text=True).stdout
+        for part in said.split("\n\n"):
+            names = [(ROOT / build / line.strip()).resolve() for line in part.splitlines()[1:]]
+            ours = [n for n in names
+                    if n.is_relative_to(ROOT) and not n.relative_to(ROOT).parts[0].startswith((".", "build"))]
+            if ours:
+                self.read_for.setdefault(str(ours[0]), set()).update(ours)
+
+    def stamp(self, file, flags):
+        everything = hashlib.sha256(" ".join(flags).encode() + (ROOT / ".clang-tidy").read_bytes())
+        for name in sorted(self.read_for[str(ROOT / file)]):
+            everything.update(name.read_bytes() if name.exists() else b"gone")
+        return self.folder / everything.hexdigest()
+
+    def has(self, file, flags):
+        return str(ROOT / file) in self.read_for and self.stamp(file, flags).exists()
+
+    def add(self, files, flags):
+        for file in files:
+            if str(ROOT / file) in self.read_for:
+                self.stamp(file, flags).touch()
+
+
 def main():
     build, *files = sys.argv[1:]
     work = ROOT / "build/tidy"
+    clean = Clean(build, work / "clean")
     known = commands(ROOT / build, work)
     groups = {}
     for file in files:
         if str(ROOT / file) in known:
             flags = known[str(ROOT / file)]
+            if clean.has(file, flags):
+                continue
             groups.setdefault((os.path.dirname(file), *flags), []).append(file)
     parts = [(members[at:at + TOGETHER], list(key[1:])) for key, members in groups.items()
              for at in range(0, len(members), TOGETHER)]
     found = 0
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for part in concurrent.futures.as_completed([pool.submit(run, *p, work) for p in parts]):
+        running = {pool.submit(run, *part, work): part for part in parts}
+        for part in concurrent.futures.as_completed(running):
             for line in part.result():
                 found += 1
                 print(line, flush=True)
-    print(f"clang-tidy: {sum(len(files) for files, _ in parts)} files, {found} findings")
+            if not part.result():
+                clean.add(*running[part])
+    print(f"clang-tidy: {sum(len(group) for group, _ in parts)} of {len(files)} files read anew, {found} findings")
     return found > 0
 
 

@@ -47,7 +47,7 @@ using Sums = Bf16Words::Sums;
 template <typename Words, int kCount, typename Start, typename Finish>
 TERSE_ALWAYS_INLINE void tile(const Left& a, const uint32_t* b, int64_t pairs, const Start& start,
                               const Finish& finish) {
-  typename Words::Sums sums[kCount];
+  Words::Sums sums[kCount];
 #pragma GCC unroll 8
   for (int i = 0; i < kCount; ++i) start(i, sums[i]);
 #pragma GCC unroll 2  // gains up to 5 % where panels come from the third cache
@@ -72,10 +72,10 @@ template <typename Words, typename Start, typename Finish>
 TERSE_ALWAYS_INLINE void tiles_from(const Left& a, int64_t rows, const uint32_t* b, int64_t pairs,
                                     const Start& start, const Finish& finish) {
   int64_t r = 0;
-  const auto begin = [&](int i, typename Words::Sums& sums) __attribute__((always_inline)) {
+  const auto begin = [&](int i, Words::Sums& sums) __attribute__((always_inline)) {
     start(r + i, sums);
   };
-  const auto end = [&](int i, const typename Words::Sums& sums) __attribute__((always_inline)) {
+  const auto end = [&](int i, const Words::Sums& sums) __attribute__((always_inline)) {
     finish(r + i, sums);
   };
   const auto left = [&] { return Left{a.at + r * a.row_stride, a.row_stride, a.pair_stride}; };
@@ -97,7 +97,7 @@ TERSE_ALWAYS_INLINE void tiles_from(const Left& a, int64_t rows, const uint32_t*
 }
 
 template <typename Words>
-TERSE_ALWAYS_INLINE void clear(typename Words::Sums& sums) {
+TERSE_ALWAYS_INLINE void clear(Words::Sums& sums) {
 #pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) sums[j] = Words::zero();
 }
@@ -107,9 +107,8 @@ template <typename Words = Bf16Words, typename Finish>
 TERSE_ALWAYS_INLINE void tiles(const Left& a, int64_t rows, const uint32_t* b, int64_t pairs,
                                const Finish& finish) {
   tiles_from<Words>(
-      a, rows, b, pairs, [](int64_t, typename Words::Sums & sums) __attribute__((always_inline)) {
-        clear<Words>(sums);
-      },
+      a, rows, b, pairs,
+      [](int64_t, Words::Sums & sums) __attribute__((always_inline)) { clear<Words>(sums); },
       finish);
 }
 

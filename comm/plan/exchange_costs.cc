@@ -90,7 +90,8 @@ double sparse_bytes(int64_t entries, int64_t elements, bool bf16_values) {
   if (entries == 0 || elements == 0) return 0;
   const double density = static_cast<double>(entries) / static_cast<double>(elements);
   double gap = 1;  // P(gap >= g) = (1 - density)^g
-  for (double g = 128; g < 4e9; g *= 128) gap += std::pow(1 - density, g);
+  for (int64_t g = 128; g < int64_t{1} << 32; g *= 128)
+    gap += std::pow(1 - density, static_cast<double>(g));
   const double indices =
       std::min(gap * static_cast<double>(entries), std::ceil(static_cast<double>(elements) / 8));
   return static_cast<double>(entries) * (bf16_values ? 2 : 4) + indices;
