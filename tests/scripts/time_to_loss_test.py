@@ -65,7 +65,8 @@ class TimeToLoss(unittest.TestCase):
         rows, err = self.table()
         self.assertEqual(err, "")
         self.assertEqual(rows[""][0], "seconds to 4.5000")  # dense bf16's loss at step 80 of 100
-        self.assertEqual(rows["terse, AdamW, dense bf16"], ["160.0", "1.00", "80", "200", "4.4000", "", "100.0"])
+        self.assertEqual(rows["terse, AdamW, dense bf16"],
+                         ["160.0", "1.00", "80", "200", "4.4000", "", "100.0"])
         # From 6 to 4 within steps 60 to 80: three quarters of the way.
         self.assertEqual(rows["terse, 1-bit Adam"], ["37.5", "4.27", "75", "50", "4.2000", "-4.55 %", "100.0"])
         self.assertEqual(rows["terse, AdamW, top-k 1 %"][:3], ["-", "-", "-"])
