@@ -108,14 +108,19 @@ class Llama(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
 
 
+def terse_name(name):
+    """Of the whole that a parameter is a part of: q, k, v and gate, up are rows of one matrix."""
+    full = name if name.startswith("lm_head") else "model." + name
+    for part, whole in (("q_proj", "qkv_proj"), ("k_proj", "qkv_proj"), ("v_proj", "qkv_proj"),
+                        ("gate_proj", "gate_up_proj"), ("up_proj", "gate_up_proj")):
+        full = full.replace(f".{part}.", f".{whole}.")
+    return full
+
+
 def packed(tensors):
-    """terse's names: q, k, v and gate, up are rows of one matrix."""
     out = {}
     for name, t in tensors.items():
-        full = name if name.startswith("lm_head") else "model." + name
-        for part, whole in (("q_proj", "qkv_proj"), ("k_proj", "qkv_proj"), ("v_proj", "qkv_proj"),
-                            ("gate_proj", "gate_up_proj"), ("up_proj", "gate_up_proj")):
-            full = full.replace(f".{part}.", f".{whole}.")
+        full = terse_name(name)
         out[full] = torch.cat((out[full], t)) if full in out else t.clone()
     return out
 
