@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "export/import_end.h"
 #include "sparsity/mask.h"
 
 namespace terse {
@@ -301,13 +302,7 @@ Artifact import_archive(const std::shared_ptr<const ArchiveFile>& file) {
   artifact.metadata = archive_run_metadata(*file);
   for (const std::string& name : archive_weights(*file))
     artifact.weights.push_back(archive_weight(file, name));
-  artifact.keep = file;
-  try {
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", file->path(), e.what());
-  }
-  return artifact;
+  return finished_import(std::move(artifact), file, file->path());
 }
 
 }  // namespace terse

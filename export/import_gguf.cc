@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "export/import_end.h"
 
 namespace terse {
 namespace {
@@ -237,13 +238,7 @@ Artifact import_gguf(const std::shared_ptr<const GgufFile>& file) {
          artifact.shape.heads, artifact.shape.width);
   for (const GgufTensor* tensor : gguf_weights(*file))
     artifact.weights.push_back(import_tensor(file, *tensor, head_size));
-  artifact.keep = file;
-  try {
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", file->path(), e.what());
-  }
-  return artifact;
+  return finished_import(std::move(artifact), file, file->path());
 }
 
 }  // namespace terse

@@ -7,6 +7,7 @@
 #include "export/ct_read_config.h"
 #include "export/hf_model.h"
 #include "export/import_ct.h"
+#include "export/import_end.h"
 
 namespace terse {
 namespace {
@@ -87,15 +88,11 @@ Artifact import_hf(std::string_view config, const std::string& path,
   if (const auto bits = tensors->metadata().find("terse.act_bits");
       bits != tensors->metadata().end())
     artifact.act_bits = whole_number(tensors->path(), bits->first, bits->second);
-  artifact.keep = tensors;
-  try {
-    check_shape(artifact.shape);
+  blame_file(path, [&] {
+    check_shape(artifact.shape);  // before its sizes name any weight
     add_weights(artifact, compressed, tensors);
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", path, e.what());
-  }
-  return artifact;
+  });
+  return finished_import(std::move(artifact), tensors, path);
 }
 
 Artifact import_hf(const std::string& folder) {

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "export/import_end.h"
 
 namespace terse {
 namespace {
@@ -288,13 +289,7 @@ Artifact import_onnx(const std::shared_ptr<const OnnxFile>& file) {
   artifact.shape = read_shape(*file, artifact.weights);
   artifact.act_bits = static_cast<int64_t>(number_in(*file, "terse.act_bits"));
   artifact.metadata = onnx_run_metadata(*file);
-  artifact.keep = file;
-  try {
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", file->path(), e.what());
-  }
-  return artifact;
+  return finished_import(std::move(artifact), file, file->path());
 }
 
 }  // namespace terse
