@@ -68,6 +68,8 @@ class ArchiveFile {
   // The same into `out`, tensor.bytes() long.
   void read(const ArchiveTensor& tensor, void* out) const;
 
+  // Done with these bytes for now (MappedFile::release); nothing where the file is borrowed.
+  void release(std::span<const std::byte> bytes) const;
   bool has_checksums() const { return true; }
   // Reads all data once; names the first tensor that does not match.
   void verify_checksums() const;

@@ -179,11 +179,17 @@ void ArchiveFile::read(const ArchiveTensor& tensor, void* out) const {
   });
 }
 
+void ArchiveFile::release(std::span<const std::byte> bytes) const {
+  if (state_->map) state_->map->release(bytes);
+}
+
 void ArchiveFile::verify_checksums() const {
-  for (const ArchiveTensor& tensor : tensors())
+  for (const ArchiveTensor& tensor : tensors()) {
     if (checksum(tensor.stored) != tensor.checksum)
       fail(ExitCode::invalid_file, "{}: tensor \"{}\" does not match its checksum: it is corrupt",
            path(), tensor.name);
+    release(tensor.stored);
+  }
 }
 
 }  // namespace terse

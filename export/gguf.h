@@ -109,6 +109,8 @@ class GgufFile {
     return typed;
   }
 
+  // Done with these bytes for now (MappedFile::release); nothing where the file is borrowed.
+  void release(std::span<const std::byte> bytes) const;
   bool has_checksums() const;
   void verify_checksums(bool required = true) const;
 
