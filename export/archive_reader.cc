@@ -164,11 +164,15 @@ const ArchiveTensor& ArchiveFile::require(std::string_view name, DType dtype) co
 }
 
 void ArchiveFile::read(const ArchiveTensor& tensor, const ByteSink& sink) const {
-  if (!tensor.coded) return sink(tensor.stored);
-  const std::string what = fmt::format("tensor \"{}\"", tensor.name);
-  ByteCursor in(tensor.stored, path(), what.c_str());
-  decode_planes(tensor.dtype, tensor.numel(), in, sink);
-  if (in.left() != 0) in.bad("{} bytes are left over", in.left());
+  if (tensor.coded) {
+    const std::string what = fmt::format("tensor \"{}\"", tensor.name);
+    ByteCursor in(tensor.stored, path(), what.c_str());
+    decode_planes(tensor.dtype, tensor.numel(), in, sink);
+    if (in.left() != 0) in.bad("{} bytes are left over", in.left());
+  } else {
+    sink(tensor.stored);
+  }
+  release(tensor.stored);
 }
 
 void ArchiveFile::read(const ArchiveTensor& tensor, void* out) const {

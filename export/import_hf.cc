@@ -8,6 +8,7 @@
 #include "export/hf_model.h"
 #include "export/import_ct.h"
 #include "export/import_end.h"
+#include "export/mapped_weight.h"
 
 namespace terse {
 namespace {
@@ -22,15 +23,16 @@ int64_t whole_number(const std::string& path, const std::string& key, const std:
   return value;
 }
 
-ArtifactWeight import_dense(const HfTensors& tensors, const WeightName& expected, Names& left) {
-  const TensorView view = tensors.require(expected.name);
+ArtifactWeight import_dense(const std::shared_ptr<const HfTensors>& tensors,
+                            const WeightName& expected, Names& left) {
+  const TensorView view = tensors->require(expected.name);
   const bool real =
       view.dtype == DType::f32 || view.dtype == DType::f16 || view.dtype == DType::bf16;
   if (!real)
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" is {}; only dense F32, F16 and BF16 can be run",
-         tensors.path(), expected.name, dtype_name(view.dtype));
+         tensors->path(), expected.name, dtype_name(view.dtype));
   left.erase(expected.name);
-  return dense_weight(expected.name, view);
+  return dense_weight_of(tensors, expected.name, view);
 }
 
 // Module of a matrix that readers take for a linear layer; empty for others.
@@ -55,7 +57,7 @@ void add_weights(Artifact& artifact, const std::optional<CtReadConfig>& compress
     const CtReadScheme* scheme =
         compressed && !module.empty() ? compressed->scheme_of(module) : nullptr;
     artifact.weights.push_back(scheme == nullptr
-                                   ? import_dense(*tensors, expected, left)
+                                   ? import_dense(tensors, expected, left)
                                    : import_ct_weight(tensors, module, expected.shape, *scheme,
                                                       compressed->hadamard_of(module), left));
   }

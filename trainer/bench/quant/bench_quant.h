@@ -6,7 +6,7 @@
 //   quant.decode_int4            codes -> bf16
 //   quant.unrotate               bf16 gradient -> mask, rotate, bf16
 //   quant.q4_0, quant.q8_0       fp32 weight -> codes, scales, mask, decoded bf16
-//   quant.planes_encode          bf16 weights -> lossless bytes (export/byte_planes.h), one thread
+//   quant.planes_encode          bf16 weights -> lossless bytes (export/byte_planes.h), wall time
 //   quant.planes_decode          and back
 //   product.int8_KxN             codes [2048, K] times codes [N, K], of the bf16 product of decoded
 //                                values; where the processor has both (qat/coded_product.h)
