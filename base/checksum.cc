@@ -4,6 +4,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <algorithm>
+
 namespace terse {
 
 struct Checksum::State {
@@ -12,6 +14,17 @@ struct Checksum::State {
 
 uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
   return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed);
+}
+
+uint64_t checksum(const MappedFile& file) {
+  constexpr size_t kPiece = 1 << 24;
+  Checksum sum;
+  for (auto left = file.bytes(); !left.empty(); left = left.subspan(std::min(kPiece, left.size()))) {
+    const auto piece = left.first(std::min(kPiece, left.size()));
+    sum.update(piece);
+    file.release(piece);
+  }
+  return sum.value();
 }
 
 std::string checksum_hex(uint64_t value) {

@@ -182,6 +182,18 @@ MappedFile::MappedFile(const std::string& path) {
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
+
+void MappedFile::release(std::span<const std::byte> bytes) const {
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto offset =
+      reinterpret_cast<uintptr_t>(bytes.data()) - reinterpret_cast<uintptr_t>(data_);
+  if (bytes.empty() || offset > size_ || bytes.size() > size_ - offset) return;
+  const uintptr_t begin = (offset + page - 1) / page * page;
+  const uintptr_t end = (offset + bytes.size()) / page * page;
+  if (begin < end)
+    ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);  // may fail
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {

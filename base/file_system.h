@@ -61,6 +61,9 @@ class MappedFile {
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // The whole pages in `bytes`, a part of the map, stop counting as this process's memory and come
+  // back from the system's cache when they are read again. Other bytes are left alone.
+  void release(std::span<const std::byte> bytes) const;
 
  private:
   const std::byte* data_ = nullptr;

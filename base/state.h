@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,6 +47,9 @@ class StateReader {
   virtual std::optional<int64_t> integer(Scope scope, std::string_view name) const = 0;
   virtual std::optional<double> number(Scope scope, std::string_view name) const = 0;
   virtual std::optional<std::string> text(Scope scope, std::string_view name) const = 0;
+  // The caller is done with these bytes of a tensor for now: those of a mapped file need not count
+  // as memory any longer (MappedFile::release).
+  virtual void release(std::span<const std::byte>) const {}
 
   // As above, but a missing name, another type or another shape is an Error(invalid_file) that
   // names it.

@@ -28,7 +28,7 @@ struct ArchiveItem {
   bool coded = false;          // by planes; else as it is
 };
 
-// Writes atomically, in the given order. Memory: one part of 2^18 elements. Error(invalid_file): a
+// Writes atomically, in the given order. Memory: eight parts of 2^18 elements. Error(invalid_file): a
 // name twice, a source that gives another number of bytes than its shape needs, or the disk.
 void write_archive(FileSystem& fs, const std::string& path, const Metadata& metadata,
                    const std::vector<ArchiveItem>& items);
@@ -63,11 +63,14 @@ class ArchiveFile {
   // Error(invalid_file) if it is missing or of another type.
   const ArchiveTensor& require(std::string_view name, DType dtype) const;
 
-  // Hands the tensor's bytes to the sink, in order: all at once, or a part of at most 2 MiB each.
+  // Hands the tensor's bytes to the sink, in order: all at once, or a part of at most 2 MiB each;
+  // then releases them.
   void read(const ArchiveTensor& tensor, const ByteSink& sink) const;
   // The same into `out`, tensor.bytes() long.
   void read(const ArchiveTensor& tensor, void* out) const;
 
+  // Done with these bytes for now (MappedFile::release); nothing where the file is borrowed.
+  void release(std::span<const std::byte> bytes) const;
   bool has_checksums() const { return true; }
   // Reads all data once; names the first tensor that does not match.
   void verify_checksums() const;

@@ -164,11 +164,15 @@ const ArchiveTensor& ArchiveFile::require(std::string_view name, DType dtype) co
 }
 
 void ArchiveFile::read(const ArchiveTensor& tensor, const ByteSink& sink) const {
-  if (!tensor.coded) return sink(tensor.stored);
-  const std::string what = fmt::format("tensor \"{}\"", tensor.name);
-  ByteCursor in(tensor.stored, path(), what.c_str());
-  decode_planes(tensor.dtype, tensor.numel(), in, sink);
-  if (in.left() != 0) in.bad("{} bytes are left over", in.left());
+  if (tensor.coded) {
+    const std::string what = fmt::format("tensor \"{}\"", tensor.name);
+    ByteCursor in(tensor.stored, path(), what.c_str());
+    decode_planes(tensor.dtype, tensor.numel(), in, sink);
+    if (in.left() != 0) in.bad("{} bytes are left over", in.left());
+  } else {
+    sink(tensor.stored);
+  }
+  release(tensor.stored);
 }
 
 void ArchiveFile::read(const ArchiveTensor& tensor, void* out) const {
@@ -179,11 +183,17 @@ void ArchiveFile::read(const ArchiveTensor& tensor, void* out) const {
   });
 }
 
+void ArchiveFile::release(std::span<const std::byte> bytes) const {
+  if (state_->map) state_->map->release(bytes);
+}
+
 void ArchiveFile::verify_checksums() const {
-  for (const ArchiveTensor& tensor : tensors())
+  for (const ArchiveTensor& tensor : tensors()) {
     if (checksum(tensor.stored) != tensor.checksum)
       fail(ExitCode::invalid_file, "{}: tensor \"{}\" does not match its checksum: it is corrupt",
            path(), tensor.name);
+    release(tensor.stored);
+  }
 }
 
 }  // namespace terse

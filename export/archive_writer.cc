@@ -10,6 +10,7 @@ namespace terse {
 namespace {
 
 constexpr uint64_t kAlignment = 64;
+constexpr size_t kPiece = 1 << 22;  // bytes that are coded before they are written
 
 class Index {
  public:
@@ -67,9 +68,11 @@ uint64_t write_data(Output& out, const std::string& path, const ArchiveItem& ite
   item.bytes([&](std::span<const std::byte> piece) {
     given += static_cast<int64_t>(piece.size());
     if (!item.coded) return put(piece);
-    coded.clear();
-    encoder.add(piece, coded);
-    put(coded);
+    for (; !piece.empty(); piece = piece.subspan(std::min(kPiece, piece.size()))) {
+      coded.clear();
+      encoder.add(piece.first(std::min(kPiece, piece.size())), coded);
+      put(coded);
+    }
   });
   if (given != byte_count(item))
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" gave {} bytes where its shape needs {}", path,

@@ -37,11 +37,15 @@ void widen_to_float(DType dtype, std::span<const std::byte> bytes, float* out) {
     return;
   }
   TERSE_CHECK(dtype == DType::f16 || dtype == DType::bf16, "{}", dtype_name(dtype));
-  for (int64_t i = 0; i < count; ++i) {
-    uint16_t half;
-    std::memcpy(&half, bytes.data() + 2 * i, sizeof half);
-    out[i] = dtype == DType::bf16 ? bf16_to_float(half) : fp16_to_float(half);
-  }
+  const auto half = [&](int64_t i) {
+    uint16_t bits;
+    std::memcpy(&bits, bytes.data() + 2 * i, sizeof bits);
+    return bits;
+  };
+  if (dtype == DType::bf16)  // apart, so that the compiler makes vectors of it
+    for (int64_t i = 0; i < count; ++i) out[i] = bf16_to_float(half(i));
+  else
+    for (int64_t i = 0; i < count; ++i) out[i] = fp16_to_float(half(i));
 }
 
 std::vector<float> effective_values(const ArtifactWeight& weight) {

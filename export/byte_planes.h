@@ -6,7 +6,8 @@
 // Elements come in parts of 2^18 (the last one shorter). bf16, fp32 are rotated left by one bit, so
 // that the exponent fills the highest byte; then plane p holds byte p of every element, and each
 // plane of a part is one run of export/rans.h, the lowest first. Exact for every bit pattern, NaN
-// and all. Thread-safe.
+// and all. Thread-safe; several parts at hand are coded side by side on all threads, to the same
+// bytes.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -23,20 +24,21 @@ namespace terse {
 class PlaneEncoder {
  public:
   explicit PlaneEncoder(DType dtype);
-  // Appends whole parts to `out` as they fill.
+  // Appends whole parts to `out` as they fill. Pieces of several parts keep all threads busy.
   void add(std::span<const std::byte> piece, std::vector<std::byte>& out);
   // The last part. Error(invalid_file) if the bytes are no whole number of elements.
   void finish(std::vector<std::byte>& out);
 
  private:
-  void encode(std::span<const std::byte> part, std::vector<std::byte>& out);
+  void encode(std::span<const std::byte> parts, std::vector<std::byte>& out);
   DType dtype_;
   std::vector<std::byte> pending_;
-  std::vector<uint8_t> planes_;
+  std::vector<std::vector<std::byte>> coded_;  // of parts side by side
 };
 
-// Decodes `elements` numbers from the cursor, a part (at most 2 MiB) at a time. The span is valid
-// during the call. Error(invalid_file) where the bytes are damaged.
+// Decodes `elements` numbers from the cursor and sends them a part (at most 2 MiB) at a time. The
+// span is valid during the call. Memory: eight parts. Error(invalid_file) where the bytes are
+// damaged.
 void decode_planes(DType dtype, int64_t elements, ByteCursor& in,
                    const std::function<void(std::span<const std::byte>)>& sink);
 

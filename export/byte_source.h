@@ -13,10 +13,9 @@ namespace terse {
 // Takes the next bytes; they need to live only during the call.
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 
-// Hands all bytes of a tensor, in order and in pieces of any size, to the sink. A writer may call a
-// source twice (once for the checksum, which stands before the data, and once to write), so it must
-// give the same bytes each time; where they are compared, a difference is an error that leaves no
-// file.
+// Hands all bytes of a tensor, in order and in pieces of any size, to the sink; the same bytes each
+// time it is called. Writers call it once a file: checksums that stand before the data are filled in
+// behind them.
 using ByteSource = std::function<void(const ByteSink&)>;
 
 // The bytes that a view borrows; what it borrows from must outlive the source.

@@ -10,27 +10,13 @@
 #include "export/ct_scheme.h"
 #include "export/folder.h"
 #include "export/hf_folder.h"
+#include "export/latest_codes.h"
 
 namespace terse {
 namespace {
 
 // One tensor of a weight, made from its Codes.
 using MakeBytes = std::function<std::vector<std::byte>(const Codes&)>;
-
-// Tensors of a weight that follow each other in the file share what was made last.
-struct Latest {
-  const ArtifactWeight* weight = nullptr;
-  Codes codes;
-  const Codes& of(const ArtifactWeight& w) {
-    if (weight != &w) {
-      weight = nullptr;
-      codes = {};  // before the next ones are made
-      codes = w.codes();
-      weight = &w;
-    }
-    return codes;
-  }
-};
 
 std::vector<std::byte> bytes_like(const void* data, size_t size) {
   const auto* first = static_cast<const std::byte*>(data);
@@ -88,13 +74,10 @@ std::vector<std::byte> code_bytes(const Codes& codes, const CtScheme& s) {
     ct_pack_rows(codes.codes.data(), codes.rows, codes.columns, s.bits, out);
     return out;
   }
-  std::vector<int8_t> row(static_cast<size_t>(codes.columns));
-  for (int64_t r = 0; r < codes.rows; ++r) {
-    const int8_t* from = codes.codes.data() + r * codes.columns;
-    std::transform(from, from + codes.columns, row.begin(),
-                   [&](int8_t code) { return static_cast<int8_t>(code * s.multiply + s.add); });
-    ct_pack_rows(row.data(), 1, codes.columns, s.bits, out);
-  }
+  std::vector<int8_t> stored(codes.codes.size());
+  std::transform(codes.codes.begin(), codes.codes.end(), stored.begin(),
+                 [&](int8_t code) { return static_cast<int8_t>(code * s.multiply + s.add); });
+  ct_pack_rows(stored.data(), codes.rows, codes.columns, s.bits, out);
   return out;
 }
 
@@ -148,7 +131,7 @@ class Items {
   }
 
   std::vector<SafetensorsItem> items_;
-  std::shared_ptr<Latest> latest_ = std::make_shared<Latest>();
+  std::shared_ptr<LatestCodes> latest_ = std::make_shared<LatestCodes>();
 };
 
 bool has_fp4(const Artifact& artifact) {

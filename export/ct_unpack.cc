@@ -8,12 +8,16 @@
 namespace terse {
 namespace {
 
-// Spreads eight codes that lie side by side in `bits` bytes to a byte each.
-uint64_t spread(uint64_t packed, int bits) {
-  uint64_t out = 0;
-  const uint64_t mask = (uint64_t{1} << bits) - 1;
-  for (int i = 0; i < 8; ++i) out |= ((packed >> (i * bits)) & mask) << (8 * i);
-  return out;
+// Spreads eight codes that lie side by side in `bits` bytes to a byte each: halves of four codes
+// move apart, then pairs, then single ones.
+template <int bits>
+uint64_t spread(uint64_t x) {
+  constexpr uint64_t kFour = (uint64_t{1} << 4 * bits) - 1;
+  constexpr uint64_t kTwo = ((uint64_t{1} << 2 * bits) - 1) * 0x0000000100000001u;
+  constexpr uint64_t kOne = ((uint64_t{1} << bits) - 1) * 0x0001000100010001u;
+  x = (x & kFour) | ((x & (kFour << 4 * bits)) << (32 - 4 * bits));
+  x = (x & kTwo) | ((x & (kTwo << 2 * bits)) << (16 - 2 * bits));
+  return (x & kOne) | ((x & (kOne << bits)) << (8 - bits));
 }
 
 // Bytes in [0, 2^bits) less 2^(bits-1): adding cannot carry from one byte into the next when the
@@ -30,7 +34,7 @@ void unpack(const uint8_t* bytes, int64_t columns, int8_t* out) {
   for (; c + 8 <= columns; c += 8, bytes += bits) {
     uint64_t packed = 0;
     std::memcpy(&packed, bytes, bits);
-    uint64_t codes = spread(packed, bits);
+    uint64_t codes = spread<bits>(packed);
     codes = bits == 8 ? codes ^ 0x8080808080808080u : centred(codes, bits);
     std::memcpy(out + c, &codes, sizeof codes);
   }

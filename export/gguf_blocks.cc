@@ -1,4 +1,5 @@
 // Decoding of ggml's blocks, from the format's definition (ggml-quants.c) and not from our packer.
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstring>
@@ -6,6 +7,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "export/gguf.h"
+#include "export/parallel_rows.h"
 
 namespace terse {
 namespace {
@@ -35,11 +37,17 @@ void decode_bf16(const std::byte* in, float* out) {
   *out = bf16_to_float(read<uint16_t>(in));
 }
 
-// 16 bytes; byte j holds element j in its low and j + 16 in its high nibble.
-void split_nibbles(const std::byte* in, int minus, int8_t* codes) {
-  for (int j = 0; j < 16; ++j) {
-    codes[j] = static_cast<int8_t>(byte_at(in, j) % 16 - minus);
-    codes[j + 16] = static_cast<int8_t>(byte_at(in, j) / 16 - minus);
+// 16 bytes; byte j holds element j in its low and j + 16 in its high nibble. Eight at a time: with
+// the top bit of each byte set before and turned after, no difference borrows from its neighbour.
+void split_nibbles(const std::byte* in, unsigned minus, int8_t* codes) {
+  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fu, kTop = 0x8080808080808080u;
+  const uint64_t less = minus * uint64_t{0x0101010101010101u};
+  for (int j = 0; j < 16; j += 8) {
+    const auto eight = read<uint64_t>(in + j);
+    const uint64_t low = (((eight & kLow) | kTop) - less) ^ kTop;
+    const uint64_t high = (((eight >> 4 & kLow) | kTop) - less) ^ kTop;
+    std::memcpy(codes + j, &low, sizeof low);
+    std::memcpy(codes + j + 16, &high, sizeof high);
   }
 }
 
@@ -199,8 +207,11 @@ void gguf_decode(const GgufTensor& tensor, float* out) {
     fail(ExitCode::invalid_file, "tensor \"{}\": terse cannot decode {} yet", tensor.name,
          info == nullptr ? "this type" : info->name);
   const int64_t blocks = tensor.numel() / info->block;
-  for (int64_t b = 0; b < blocks; ++b)
-    info->decode(tensor.data.data() + b * info->bytes, out + b * info->block);
+  const int64_t together = std::max<int64_t>(1, 8192 / info->block);
+  each_row((blocks + together - 1) / together, 8192, [&](int64_t part) {
+    for (int64_t b = part * together; b < std::min(blocks, (part + 1) * together); ++b)
+      info->decode(tensor.data.data() + b * info->bytes, out + b * info->block);
+  });
 }
 
 }  // namespace terse

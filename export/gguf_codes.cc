@@ -2,8 +2,10 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "export/gguf.h"
+#include "export/parallel_rows.h"
 
 namespace terse {
 namespace {
@@ -17,6 +19,8 @@ struct CodesOfType {
   int add = 0;
   float scale_factor = 1.0f;
 };
+
+constexpr uint32_t kQ4_1 = 3;
 
 const CodesOfType* codes_of_type(uint32_t type) {
   using S = ScaleType;
@@ -37,74 +41,169 @@ const CodesOfType* codes_of_type(uint32_t type) {
   return nullptr;
 }
 
-bool has(const Codes& codes, int code) {
-  return std::find(codes.codes.begin(), codes.codes.end(), code) != codes.codes.end();
-}
+constexpr int64_t kBlocks = 512;  // that a thread splits at a time
+
+// What the blocks of a tensor hold, beyond what their type says.
+struct Seen {
+  int least = 127, most = -128;           // of the codes
+  bool scales_fit = true;                 // the type's own scale type
+  bool minus_7_5 = true, minus_8 = true;  // Q4_1: the minimum is so many scales,
+  bool seven_bits = true;                 // and what the first then asks of a scale
+  void add(const Seen& other) {
+    least = std::min(least, other.least);
+    most = std::max(most, other.most);
+    scales_fit &= other.scales_fit;
+    minus_7_5 &= other.minus_7_5;
+    minus_8 &= other.minus_8;
+    seven_bits &= other.seven_bits;
+  }
+};
+
+class Blocks {
+ public:
+  Blocks(const GgufTensor& tensor, const GgufBlockInfo& info, const CodesOfType& type)
+      : tensor_(tensor), info_(info), type_(type), count_(tensor.numel() / info.block) {}
+
+  // Work(first block, how many), on all threads.
+  template <typename Work>
+  void each(const Work& work) const {
+    const int64_t chunks = (count_ + kBlocks - 1) / kBlocks;
+    each_row(chunks, kBlocks * info_.block, [&](int64_t chunk) {
+      work(chunk * kBlocks, std::min(kBlocks, count_ - chunk * kBlocks));
+    });
+  }
+
+  int64_t scales() const { return info_.block / info_.group; }  // of a block
+
+  void split(int64_t first, int64_t count, int8_t* codes, float* scales_out) const {
+    for (int64_t b = 0; b < count; ++b)
+      info_.split(tensor_.data.data() + (first + b) * info_.bytes, codes + b * info_.block,
+                  scales_out + b * scales());
+    if (type_.divide == 2)
+      for (int64_t i = 0; i < count * info_.block; ++i)
+        codes[i] = static_cast<int8_t>((codes[i] - type_.add) >> 1);
+    if (type_.scale_factor != 1.0f)
+      for (int64_t i = 0; i < count * scales(); ++i) scales_out[i] *= type_.scale_factor;
+  }
+
+  Seen see() const {
+    std::vector<Seen> seen(static_cast<size_t>((count_ + kBlocks - 1) / kBlocks));
+    each([&](int64_t first, int64_t count) {
+      static thread_local std::vector<int8_t> codes;
+      static thread_local std::vector<float> scales_in;
+      codes.resize(static_cast<size_t>(count * info_.block));
+      scales_in.resize(static_cast<size_t>(count * scales()));
+      split(first, count, codes.data(), scales_in.data());
+      seen[static_cast<size_t>(first / kBlocks)] = look(first, codes, scales_in);
+    });
+    Seen all;
+    for (const Seen& one : seen) all.add(one);
+    return all;
+  }
+
+ private:
+  Seen look(int64_t first, const std::vector<int8_t>& codes,
+            const std::vector<float>& scales_in) const {
+    Seen seen;
+    int8_t least = 127, most = -128;
+    for (const int8_t code : codes) {
+      least = std::min(least, code);
+      most = std::max(most, code);
+    }
+    seen.least = least;
+    seen.most = most;
+    for (const float scale : scales_in)
+      seen.scales_fit &= representable(scale, type_.format.scale_type);
+    if (tensor_.type != kQ4_1) return seen;
+    for (size_t b = 0; b < scales_in.size(); ++b) {
+      const float minimum = minimum_of(first + static_cast<int64_t>(b));
+      seen.minus_7_5 &= minimum == -7.5f * scales_in[b];
+      seen.minus_8 &= minimum == -8.0f * scales_in[b];
+      seen.seven_bits &= representable(scales_in[b], ScaleType::f16_7bit);
+    }
+    return seen;
+  }
+
+  // Q4_1 is (x + 8) d + m: fp16 d, fp16 m.
+  float minimum_of(int64_t block) const {
+    const std::byte* at = tensor_.data.data() + block * info_.bytes + 2;
+    return fp16_to_float(static_cast<uint16_t>(std::to_integer<unsigned>(at[0]) |
+                                               std::to_integer<unsigned>(at[1]) << 8));
+  }
+
+  const GgufTensor& tensor_;
+  const GgufBlockInfo& info_;
+  const CodesOfType& type_;
+  int64_t count_;
+};
 
 // Types that can hold one code more than the grid that training uses.
-void choose_range(uint32_t type, Codes& codes) {
+void choose_range(uint32_t type, const Seen& seen, CodeFormat& format) {
   // ggml's own 8-bit encoder, as ours, never makes -128, though the type can hold it.
-  if (type == 8 && !has(codes, -128)) codes.format.code_min = -127;
-  const bool beyond_ternary = (type == 42 && has(codes, 2)) || (type == 35 && has(codes, 2));
-  if (beyond_ternary) {
-    codes.format.grid = "int_signed";
-    codes.format.code_max = 2;
+  if (type == 8 && seen.least > -128) format.code_min = -127;
+  if ((type == 42 || type == 35) && seen.most == 2) {
+    format.grid = "int_signed";
+    format.code_max = 2;
   }
 }
 
-// Q4_1 is (x + 8) d + m: on a grid of ours if m is the same multiple of d in every block.
-bool choose_minimum(const GgufTensor& tensor, int64_t block_bytes, Codes& codes) {
-  const auto minimum_is = [&](float multiple) {
-    for (size_t b = 0; b < codes.scales.size(); ++b) {
-      const std::byte* at = tensor.data.data() + static_cast<int64_t>(b) * block_bytes + 2;
-      const auto bits = static_cast<uint16_t>(std::to_integer<unsigned>(at[0]) |
-                                              std::to_integer<unsigned>(at[1]) << 8);
-      if (fp16_to_float(bits) != multiple * codes.scales[b]) return false;
-    }
-    return true;
-  };
-  if (minimum_is(-7.5f)) {
-    codes.format.grid = "half_int";
-    codes.format.offset = 0.5f;
-    codes.format.scale_type = ScaleType::f16_7bit;
-    return true;
-  }
-  return minimum_is(-8.0f);
+// Of Q4_1, on a grid of ours if m is the same multiple of d in every block.
+bool choose_minimum(const Seen& seen, CodeFormat& format) {
+  if (!seen.minus_7_5) return seen.minus_8 && seen.scales_fit;
+  format.grid = "half_int";
+  format.offset = 0.5f;
+  format.scale_type = ScaleType::f16_7bit;
+  return seen.seven_bits;
 }
 
-bool scales_fit(const Codes& codes) {
+bool is_tensor_scale(float scale) {
   int exponent = 0;
-  const bool power = std::isnormal(codes.tensor_scale) && codes.tensor_scale > 0 &&
-                     std::frexp(codes.tensor_scale, &exponent) == 0.5f && std::abs(exponent) < 100;
-  return power && std::all_of(codes.scales.begin(), codes.scales.end(), [&](float scale) {
-           return representable(scale, codes.format.scale_type);
-         });
+  return std::isnormal(scale) && scale > 0 && std::frexp(scale, &exponent) == 0.5f &&
+         std::abs(exponent) < 100;
+}
+
+// The row of a matrix whose blocks are codes; null for others.
+const CodesOfType* coded(const GgufTensor& tensor) {
+  const bool matrix = gguf_block_info(tensor.type) != nullptr && tensor.shape.size() == 2;
+  return matrix ? codes_of_type(tensor.type) : nullptr;
 }
 
 }  // namespace
 
-std::optional<Codes> gguf_codes(const GgufTensor& tensor, float tensor_scale) {
-  const GgufBlockInfo* info = gguf_block_info(tensor.type);
-  const CodesOfType* row = codes_of_type(tensor.type);
-  if (info == nullptr || row == nullptr || tensor.shape.size() != 2) return std::nullopt;
+std::optional<CodeFormat> gguf_code_format(const GgufTensor& tensor, float tensor_scale) {
+  const CodesOfType* row = coded(tensor);
+  if (row == nullptr || !is_tensor_scale(tensor_scale)) return std::nullopt;
+  CodeFormat format = row->format;
+  const Seen seen = Blocks(tensor, *gguf_block_info(tensor.type), *row).see();
+  choose_range(tensor.type, seen, format);
+  const bool fits = tensor.type == kQ4_1 ? choose_minimum(seen, format) : seen.scales_fit;
+  if (!fits) return std::nullopt;
+  return format;
+}
+
+Codes gguf_codes_as(const GgufTensor& tensor, const CodeFormat& format, float tensor_scale) {
+  const CodesOfType* row = coded(tensor);
+  TERSE_CHECK(row != nullptr, "{}", tensor.name);
+  const GgufBlockInfo& info = *gguf_block_info(tensor.type);
   Codes codes;
-  codes.format = row->format;
+  codes.format = format;
   codes.rows = tensor.shape[0];
   codes.columns = tensor.shape[1];
   codes.tensor_scale = tensor_scale;
   codes.codes.resize(static_cast<size_t>(tensor.numel()));
-  codes.scales.resize(static_cast<size_t>(tensor.numel() / info->group));
-  const int64_t scales = info->block / info->group;
-  for (int64_t b = 0; b < tensor.numel() / info->block; ++b)
-    info->split(tensor.data.data() + b * info->bytes, codes.codes.data() + b * info->block,
-                codes.scales.data() + b * scales);
-  if (row->divide == 2)
-    for (int8_t& code : codes.codes) code = static_cast<int8_t>((code - row->add) >> 1);
-  for (float& scale : codes.scales) scale *= row->scale_factor;
-  choose_range(tensor.type, codes);
-  if (tensor.type == 3 && !choose_minimum(tensor, info->bytes, codes)) return std::nullopt;
-  if (!scales_fit(codes)) return std::nullopt;
+  codes.scales.resize(static_cast<size_t>(tensor.numel() / info.group));
+  const Blocks blocks(tensor, info, *row);
+  blocks.each([&](int64_t first, int64_t count) {
+    blocks.split(first, count, codes.codes.data() + first * info.block,
+                 codes.scales.data() + first * blocks.scales());
+  });
   return codes;
+}
+
+std::optional<Codes> gguf_codes(const GgufTensor& tensor, float tensor_scale) {
+  const auto format = gguf_code_format(tensor, tensor_scale);
+  if (!format) return std::nullopt;
+  return gguf_codes_as(tensor, *format, tensor_scale);
 }
 
 }  // namespace terse

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/half.h"
+#include "export/parallel_rows.h"
 
 namespace terse {
 namespace {
@@ -17,10 +18,18 @@ void put_half(float scale, std::byte* out) {
   std::memcpy(out, &d, sizeof d);
 }
 
-// Element j in the low, j + 16 in the high nibble; `plus` makes the integers unsigned.
+// Element j in the low, j + 16 in the high nibble; `plus`, 8 or 16, makes the integers unsigned.
+// Eight at a time: of four bits, adding 8 turns the highest, and 16 is nothing.
 void put_nibbles(const int8_t* x, int plus, std::byte* out) {
-  for (int j = 0; j < 16; ++j)
-    out[j] = static_cast<std::byte>(((x[j] + plus) & 15) | ((x[j + 16] + plus) & 15) << 4);
+  constexpr uint64_t kLow = 0x0f0f0f0f0f0f0f0fu, kTop = 0x0808080808080808u;
+  const uint64_t turned = plus == 8 ? kTop : 0;
+  for (int j = 0; j < 16; j += 8) {
+    uint64_t low, high;
+    std::memcpy(&low, x + j, sizeof low);
+    std::memcpy(&high, x + j + 16, sizeof high);
+    const uint64_t both = ((low & kLow) ^ turned) | ((high & kLow) ^ turned) << 4;
+    std::memcpy(out + j, &both, sizeof both);
+  }
 }
 
 void pack_q4_0(const int8_t* x, const float* scales, float, std::byte* out) {
@@ -142,6 +151,10 @@ constexpr std::array<GgufPacking, 13> kPackings = {{
     {T::f32, "f32", 1, 4, 0, 0, 0, 1, 1, S::f32, nullptr},
 }};
 
+bool is_half(float x) {
+  return std::isfinite(x) && fp16_to_float(fp16_from_float(x)) == x;
+}
+
 // The scale of stored integers, or an error: what the file cannot hold must not be rounded
 // silently.
 float stored_scale(const Codes& codes, float scale, int multiply, const GgufPacking& packing,
@@ -154,13 +167,25 @@ float stored_scale(const Codes& codes, float scale, int multiply, const GgufPack
   }
   const float wanted =
       scale * (codes.format.unit * codes.tensor_scale) / static_cast<float>(multiply);
-  const float minimum = packing.type == GgufType::q4_1 ? wanted * (codes.format.offset - 8.0f) : 0;
-  if (!representable(wanted, ScaleType::f16) || !representable(minimum, ScaleType::f16))
+  const bool minimum = packing.type == GgufType::q4_1;
+  if (!is_half(wanted) || (minimum && !is_half(wanted * (codes.format.offset - 8.0f))))
     fail(ExitCode::invalid_file,
          "tensor \"{}\": the scale {} is not exact in the fp16 of {}; train with its target, or "
          "export with --requantize",
          name, wanted, packing.name);
   return wanted;
+}
+
+// A row of scales as it is stored: one for each `packing.group` columns.
+void stored_scales(const Codes& codes, int64_t row, int multiply, const GgufPacking& packing,
+                   const std::string& name, std::vector<float>& out) {
+  const bool one = codes.format.group < 0;  // of the whole tensor
+  const int64_t groups = one ? 1 : codes.groups();
+  const float* from = codes.scales.data() + (one ? 0 : row * groups);
+  const int64_t each = groups > 0 ? codes.columns / packing.group / groups : 0;
+  for (int64_t g = 0; g < groups; ++g)
+    std::fill_n(out.begin() + g * each, each,
+                stored_scale(codes, from[g], multiply, packing, name));
 }
 
 }  // namespace
@@ -182,23 +207,25 @@ void gguf_pack_codes(const Codes& codes, const GgufPacking& packing, const std::
   const int64_t blocks = codes.columns / packing.block;
   const int64_t scales_of_block = packing.block / packing.group;
   const bool same = fit.multiply == 1 && fit.add == 0;
-  std::vector<std::byte> row(static_cast<size_t>(blocks * packing.bytes));
-  std::vector<int8_t> integers(static_cast<size_t>(codes.columns));
-  std::vector<float> scales(static_cast<size_t>(blocks * scales_of_block));
-  for (int64_t r = 0; r < codes.rows; ++r) {
+  const auto fill = [&](int64_t r, std::byte* out) {
+    static thread_local std::vector<int8_t> integers;
+    static thread_local std::vector<float> scales;
     const int64_t from = row_of ? row_of(r) : r;
-    const int8_t* source = codes.codes.data() + from * codes.columns;
-    for (size_t c = 0; c < integers.size() && !same; ++c)
-      integers[c] = static_cast<int8_t>(source[c] * fit.multiply + fit.add);
-    for (size_t g = 0; g < scales.size(); ++g)
-      scales[g] = stored_scale(codes, codes.scale_at(from, static_cast<int64_t>(g) * packing.group),
-                               fit.multiply, packing, name);
-    const int8_t* stored = same ? source : integers.data();
+    const int8_t* stored = codes.codes.data() + from * codes.columns;
+    if (!same) {
+      integers.resize(static_cast<size_t>(codes.columns));
+      std::transform(stored, stored + codes.columns, integers.begin(), [&](int8_t code) {
+        return static_cast<int8_t>(code * fit.multiply + fit.add);
+      });
+      stored = integers.data();
+    }
+    scales.resize(static_cast<size_t>(blocks * scales_of_block));
+    stored_scales(codes, from, fit.multiply, packing, name, scales);
     for (int64_t b = 0; b < blocks; ++b)
       packing.pack(stored + b * packing.block, scales.data() + b * scales_of_block,
-                   codes.format.offset, row.data() + b * packing.bytes);
-    sink(row);
-  }
+                   codes.format.offset, out + b * packing.bytes);
+  };
+  send_rows(codes.rows, blocks * packing.bytes, codes.columns, sink, fill);
 }
 
 }  // namespace terse

@@ -43,9 +43,9 @@ inline bool has_scale_tensor(const GgufPacking& packing) {
   return packing.type == GgufType::nvfp4;
 }
 
-// All blocks of `codes`, row by row; `row_of(r)` is the source row of stored row r (a
-// permutation; null: the same). Memory: one row. Error(invalid_file) naming `name` when a scale is
-// not representable in the type.
+// All blocks of `codes` in order of the rows, on all threads; `row_of(r)` is the source row of
+// stored row r (a permutation; null: the same). Memory: 1 MiB. Error(invalid_file) naming `name`
+// when a scale is not representable in the type.
 void gguf_pack_codes(const Codes& codes, const GgufPacking& packing, const std::string& name,
                      const std::function<int64_t(int64_t)>& row_of, const ByteSink& sink);
 

@@ -224,6 +224,10 @@ std::string GgufFile::text(std::string_view key,
   });
 }
 
+void GgufFile::release(std::span<const std::byte> bytes) const {
+  if (state_->map) state_->map->release(bytes);
+}
+
 bool GgufFile::has_checksums() const {
   return value(kChecksums) != nullptr;
 }
@@ -243,6 +247,7 @@ void GgufFile::verify_checksums(bool required) const {
     Checksum sum;
     sum.update(state_->raw_infos[i]);
     sum.update(tensors()[i].data);
+    release(tensors()[i].data);
     if (sum.value() != sums[i + 1])
       fail(ExitCode::invalid_file, "{}: tensor \"{}\" does not match its checksum: it is corrupt",
            path(), tensors()[i].name);

@@ -106,8 +106,8 @@ void put_info(Bytes& out, const GgufItem& item) {
   out.put(static_cast<uint32_t>(item.type));
 }
 
-// Over name, type, shape (as in the file) and data, which also goes to `sink` if there is one.
-uint64_t item_checksum(const GgufItem& item, const ByteSink& sink, int64_t& count) {
+// Over name, type, shape (as in the file) and data, which go to the file.
+uint64_t append_data(WritableFile& file, const GgufItem& item, int64_t& count) {
   Bytes info;
   put_info(info, item);
   Checksum sum;
@@ -116,16 +116,9 @@ uint64_t item_checksum(const GgufItem& item, const ByteSink& sink, int64_t& coun
   item.bytes([&](std::span<const std::byte> piece) {
     sum.update(piece);
     count += static_cast<int64_t>(piece.size());
-    if (sink) sink(piece);
+    file.append(piece);
   });
   return sum.value();
-}
-
-std::vector<uint64_t> item_checksums(const std::vector<GgufItem>& items) {
-  std::vector<uint64_t> sums;
-  int64_t count = 0;
-  for (const GgufItem& item : items) sums.push_back(item_checksum(item, nullptr, count));
-  return sums;
 }
 
 Bytes make_header(const std::string& path, const GgufMetadata& metadata,
@@ -152,32 +145,36 @@ Bytes make_header(const std::string& path, const GgufMetadata& metadata,
   return out;
 }
 
-void append_item(WritableFile& file, const std::string& path, const GgufItem& item,
-                 uint64_t expected) {
+// Returns the checksum.
+uint64_t append_item(WritableFile& file, const std::string& path, const GgufItem& item) {
   int64_t count = 0;
-  const ByteSink sink = [&](std::span<const std::byte> piece) { file.append(piece); };
-  const uint64_t sum = item_checksum(item, sink, count);
+  const uint64_t sum = append_data(file, item, count);
   const int64_t needed = byte_count(path, item);
   if (count != needed)
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" gave {} bytes where its shape needs {}", path,
          item.name, count, needed);
-  if (sum != expected)
-    fail(ExitCode::invalid_file, "{}: tensor \"{}\" changed while it was written", path, item.name);
   static constexpr std::array<std::byte, kAlignment> kZeros = {};
   file.append(std::span(kZeros).first(static_cast<size_t>(Bytes::round_up(count) - count)));
+  return sum;
 }
 
 }  // namespace
 
+// Making data may cost more than writing them, so each source is asked once: the header goes first
+// with zeros for the tensors' checksums, and is written again, as long as before, when they are
+// known.
 void write_gguf_file(FileSystem& fs, const std::string& path, const GgufMetadata& metadata,
                      const std::vector<GgufItem>& items) {
   check_names(path, items);
   for (const GgufItem& item : items) byte_count(path, item);
-  const std::vector<uint64_t> sums = item_checksums(items);
-  const Bytes header = make_header(path, metadata, items, sums);
+  std::vector<uint64_t> sums(items.size());
   write_atomically(fs, path, [&](WritableFile& file) {
-    file.append(header.view());
-    for (size_t i = 0; i < items.size(); ++i) append_item(file, path, items[i], sums[i]);
+    const Bytes first = make_header(path, metadata, items, sums);
+    file.append(first.view());
+    for (size_t i = 0; i < items.size(); ++i) sums[i] = append_item(file, path, items[i]);
+    const Bytes second = make_header(path, metadata, items, sums);
+    TERSE_CHECK(second.size() == first.size(), "{}", path);
+    file.write_at(0, second.view());
   });
 }
 

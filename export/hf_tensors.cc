@@ -146,6 +146,10 @@ TensorView HfTensors::require(std::string_view name, DType dtype,
   return (file == nullptr ? files_.front() : *file).require(name, dtype, shape);
 }
 
+void HfTensors::release(std::span<const std::byte> bytes) const {
+  for (const SafetensorsFile& file : files_) file.release(bytes);
+}
+
 bool HfTensors::has_checksums() const {
   for (const SafetensorsFile& file : files_)
     if (!file.has_checksums()) return false;
@@ -163,7 +167,7 @@ void HfTensors::verify_checksums(bool required) const {
     if (name.find('/') != std::string::npos || !sum.is_string())
       fail(ExitCode::invalid_file, "{}{}: not a list of checksums", folder_, kList);
     const MappedFile file(fmt::format("{}/{}", folder_, name));
-    if (checksum_hex(checksum(file.bytes())) != sum.get<std::string>())
+    if (checksum_hex(checksum(file)) != sum.get<std::string>())
       fail(ExitCode::invalid_file,
            "{}/{}: does not match its checksum in terse.json: it is corrupt, or was edited; in the "
            "latter case remove terse.json",

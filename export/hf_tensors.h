@@ -22,6 +22,7 @@ class HfTensors {
   std::optional<TensorView> find(std::string_view name) const;
   TensorView require(std::string_view name) const;
   TensorView require(std::string_view name, DType dtype, const std::vector<int64_t>& shape) const;
+  void release(std::span<const std::byte> bytes) const;  // as SafetensorsFile
   bool has_checksums() const;
   // Of all tensors; of a folder also of the files that terse.json lists.
   void verify_checksums(bool required = true) const;

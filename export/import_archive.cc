@@ -1,10 +1,13 @@
 #include "export/import_archive.h"
 
+#include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstring>
 
 #include "base/error.h"
+#include "export/import_end.h"
+#include "export/parallel_rows.h"
 #include "sparsity/mask.h"
 
 namespace terse {
@@ -95,12 +98,13 @@ std::vector<float> read_scales(const ArchiveFile& file, const ArchiveTensor& ten
 
 // Codes of a row that are stored with `bits` bits each, from the lowest on.
 void unpack_codes(const uint8_t* row, int64_t count, int bits, int code_min, int8_t* out) {
-  for (int64_t i = 0; i < count; ++i) {
-    int code = 0;
-    for (int b = 0; b < bits; ++b) {
-      const int64_t at = i * bits + b;
-      code |= (row[at / 8] >> (at % 8) & 1) << b;
-    }
+  if (bits == 0) std::fill_n(out, count, static_cast<int8_t>(code_min));  // there are no bytes
+  const unsigned mask = (1u << bits) - 1;
+  for (int64_t i = 0; i < count && bits > 0; ++i) {
+    const int64_t byte = i * bits / 8, shift = i * bits % 8;
+    unsigned window = row[byte];
+    if (shift + bits > 8) window |= static_cast<unsigned>(row[byte + 1]) << 8;
+    const auto code = static_cast<int>(window >> shift & mask);
     out[i] = static_cast<int8_t>(bits == 8 ? code : code + code_min);
   }
 }
@@ -108,14 +112,17 @@ void unpack_codes(const uint8_t* row, int64_t count, int bits, int code_min, int
 // What stays, rows x kept.
 std::vector<int8_t> read_kept(const ArchiveFile& file, const ArchiveTensor& tensor,
                               const CodeFormat& format, int64_t kept) {
-  const std::vector<std::byte> bytes = archive_bytes(file, tensor);
   std::vector<int8_t> codes(static_cast<size_t>(tensor.shape[0] * kept));
-  const int bits = tensor.dtype == DType::i8
-                       ? 8
-                       : std::bit_width(static_cast<unsigned>(format.code_max - format.code_min));
-  for (int64_t r = 0; r < tensor.shape[0]; ++r)
+  if (tensor.dtype == DType::i8) {  // `kept` bytes a row
+    file.read(tensor, codes.data());
+    return codes;
+  }
+  const std::vector<std::byte> bytes = archive_bytes(file, tensor);
+  const int bits = std::bit_width(static_cast<unsigned>(format.code_max - format.code_min));
+  each_row(tensor.shape[0], kept, [&](int64_t r) {
     unpack_codes(reinterpret_cast<const uint8_t*>(bytes.data()) + r * tensor.shape[1], kept, bits,
                  format.code_min, codes.data() + r * kept);
+  });
   return codes;
 }
 
@@ -301,13 +308,7 @@ Artifact import_archive(const std::shared_ptr<const ArchiveFile>& file) {
   artifact.metadata = archive_run_metadata(*file);
   for (const std::string& name : archive_weights(*file))
     artifact.weights.push_back(archive_weight(file, name));
-  artifact.keep = file;
-  try {
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", file->path(), e.what());
-  }
-  return artifact;
+  return finished_import(std::move(artifact), file, file->path());
 }
 
 }  // namespace terse

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/half.h"
 #include "export/ct_unpack.h"
+#include "export/parallel_rows.h"
 
 namespace terse {
 namespace {
@@ -33,8 +34,8 @@ std::vector<float> scale_values(const Parts& parts, Layout layout) {
   return scales;
 }
 
-Codes make_codes(const Parts& parts, const CtReadScheme& scheme, const CodeFormat& format,
-                 const std::vector<int64_t>& shape) {
+Codes make_codes(const HfTensors& tensors, const Parts& parts, const CtReadScheme& scheme,
+                 const CodeFormat& format, const std::vector<int64_t>& shape) {
   Codes codes;
   codes.format = format;
   codes.rows = shape[0];
@@ -51,13 +52,16 @@ Codes make_codes(const Parts& parts, const CtReadScheme& scheme, const CodeForma
     if (scheme.layout == Layout::packed) {
       const int64_t words = parts.codes.shape[1];
       const uint32_t* from = parts.codes.as<uint32_t>().data();
-      for (int64_t r = 0; r < codes.rows; ++r)
+      each_row(codes.rows, codes.columns, [&](int64_t r) {
         ct_unpack_row(from + r * words, codes.columns, scheme.bits, out + r * codes.columns);
+      });
     } else {
       ct_unpack_fp4(parts.codes.as<uint8_t>().data(), n, out);
     }
   }
   codes.validate(parts.module);
+  tensors.release(parts.codes.data);
+  tensors.release(parts.scales.data);
   return codes;
 }
 
@@ -163,7 +167,7 @@ ArtifactWeight import_ct_weight(const std::shared_ptr<const HfTensors>& tensors,
   weight.shape = shape;
   weight.format = format_of(scheme, parts.scales.dtype, hadamard);
   weight.codes = [tensors, parts, scheme, format = *weight.format, shape] {
-    return make_codes(parts, scheme, format, shape);
+    return make_codes(*tensors, parts, scheme, format, shape);
   };
   if (scheme.input_bits < 16) {
     weight.input = InputFormat{.bits = scheme.input_bits};

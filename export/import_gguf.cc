@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "export/import_end.h"
 
 namespace terse {
 namespace {
@@ -132,8 +133,10 @@ float tensor_scale(const GgufFile& file, const GgufTensor& tensor) {
   return value;
 }
 
-Codes read_codes(const GgufFile& file, const GgufTensor& tensor, int64_t head_size) {
-  Codes codes = *gguf_codes(tensor, tensor_scale(file, tensor));
+Codes read_codes(const GgufFile& file, const GgufTensor& tensor, const CodeFormat& format,
+                 int64_t head_size) {
+  Codes codes = gguf_codes_as(tensor, format, tensor_scale(file, tensor));
+  file.release(tensor.data);
   if (is_rotary(tensor)) {
     restore_rows(reinterpret_cast<std::byte*>(codes.codes.data()), codes.rows, codes.columns,
                  head_size);
@@ -150,7 +153,10 @@ void send_dense(const GgufFile& file, const GgufTensor& tensor, int64_t head_siz
     const std::vector<float> values = gguf_values(file, tensor, head_size);
     return sink(std::as_bytes(std::span(values)));
   }
-  if (!is_rotary(tensor)) return sink(tensor.data);
+  if (!is_rotary(tensor)) {
+    sink(tensor.data);
+    return file.release(tensor.data);
+  }
   std::vector<std::byte> copy(tensor.data.begin(), tensor.data.end());
   restore_rows(copy.data(), tensor.shape[0], static_cast<int64_t>(copy.size()) / tensor.shape[0],
                head_size);
@@ -171,9 +177,12 @@ ArtifactWeight import_tensor(const std::shared_ptr<const GgufFile>& file, const 
   if (is_rotary(tensor) && tensor.shape[0] % head_size != 0)
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" has {} rows, no multiple of the head size {}",
          file->path(), tensor.name, tensor.shape[0], head_size);
-  if (const auto codes = gguf_codes(tensor, tensor_scale(*file, tensor))) {
-    weight.format = codes->format;
-    weight.codes = [file, &tensor, head_size] { return read_codes(*file, tensor, head_size); };
+  weight.format = gguf_code_format(tensor, tensor_scale(*file, tensor));
+  file->release(tensor.data);
+  if (weight.format) {
+    weight.codes = [file, &tensor, format = *weight.format, head_size] {
+      return read_codes(*file, tensor, format, head_size);
+    };
     return weight;
   }
   weight.dtype = info.type == 1 ? DType::f16 : info.type == 30 ? DType::bf16 : DType::f32;
@@ -201,6 +210,7 @@ std::string gguf_original_name(const std::string& stored) {
 std::vector<float> gguf_values(const GgufFile& file, const GgufTensor& tensor, int64_t head_size) {
   std::vector<float> values(static_cast<size_t>(tensor.numel()));
   gguf_decode(tensor, values.data());
+  file.release(tensor.data);
   if (const float scale = tensor_scale(file, tensor); scale != 1.0f)
     for (float& value : values) value *= scale;
   if (is_rotary(tensor) && tensor.shape.size() == 2 && tensor.shape[0] % head_size == 0)
@@ -237,13 +247,7 @@ Artifact import_gguf(const std::shared_ptr<const GgufFile>& file) {
          artifact.shape.heads, artifact.shape.width);
   for (const GgufTensor* tensor : gguf_weights(*file))
     artifact.weights.push_back(import_tensor(file, *tensor, head_size));
-  artifact.keep = file;
-  try {
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", file->path(), e.what());
-  }
-  return artifact;
+  return finished_import(std::move(artifact), file, file->path());
 }
 
 }  // namespace terse

@@ -7,6 +7,8 @@
 #include "export/ct_read_config.h"
 #include "export/hf_model.h"
 #include "export/import_ct.h"
+#include "export/import_end.h"
+#include "export/mapped_weight.h"
 
 namespace terse {
 namespace {
@@ -21,15 +23,16 @@ int64_t whole_number(const std::string& path, const std::string& key, const std:
   return value;
 }
 
-ArtifactWeight import_dense(const HfTensors& tensors, const WeightName& expected, Names& left) {
-  const TensorView view = tensors.require(expected.name);
+ArtifactWeight import_dense(const std::shared_ptr<const HfTensors>& tensors,
+                            const WeightName& expected, Names& left) {
+  const TensorView view = tensors->require(expected.name);
   const bool real =
       view.dtype == DType::f32 || view.dtype == DType::f16 || view.dtype == DType::bf16;
   if (!real)
     fail(ExitCode::invalid_file, "{}: tensor \"{}\" is {}; only dense F32, F16 and BF16 can be run",
-         tensors.path(), expected.name, dtype_name(view.dtype));
+         tensors->path(), expected.name, dtype_name(view.dtype));
   left.erase(expected.name);
-  return dense_weight(expected.name, view);
+  return dense_weight_of(tensors, expected.name, view);
 }
 
 // Module of a matrix that readers take for a linear layer; empty for others.
@@ -54,7 +57,7 @@ void add_weights(Artifact& artifact, const std::optional<CtReadConfig>& compress
     const CtReadScheme* scheme =
         compressed && !module.empty() ? compressed->scheme_of(module) : nullptr;
     artifact.weights.push_back(scheme == nullptr
-                                   ? import_dense(*tensors, expected, left)
+                                   ? import_dense(tensors, expected, left)
                                    : import_ct_weight(tensors, module, expected.shape, *scheme,
                                                       compressed->hadamard_of(module), left));
   }
@@ -87,15 +90,11 @@ Artifact import_hf(std::string_view config, const std::string& path,
   if (const auto bits = tensors->metadata().find("terse.act_bits");
       bits != tensors->metadata().end())
     artifact.act_bits = whole_number(tensors->path(), bits->first, bits->second);
-  artifact.keep = tensors;
-  try {
-    check_shape(artifact.shape);
+  blame_file(path, [&] {
+    check_shape(artifact.shape);  // before its sizes name any weight
     add_weights(artifact, compressed, tensors);
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", path, e.what());
-  }
-  return artifact;
+  });
+  return finished_import(std::move(artifact), tensors, path);
 }
 
 Artifact import_hf(const std::string& folder) {

@@ -5,6 +5,9 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "export/import_end.h"
+#include "export/mapped_weight.h"
+#include "export/parallel_rows.h"
 
 namespace terse {
 namespace {
@@ -104,6 +107,27 @@ NBits read_nbits(const OnnxFile& file, const OnnxNode& node) {
   return n;
 }
 
+// `count` integers of kBits bits from the lowest on, less the zero point.
+template <int kBits>
+void unpack(const std::byte* in, int64_t count, int zero, int8_t* out) {
+  constexpr int kEach = 8 / kBits;  // of a byte
+  constexpr int kMask = (1 << kBits) - 1;
+  int64_t i = 0;
+  for (; i + kEach <= count; i += kEach, ++in) {
+    const int byte = std::to_integer<int>(*in);
+    for (int k = 0; k < kEach; ++k)
+      out[i + k] = static_cast<int8_t>((byte >> (k * kBits) & kMask) - zero);
+  }
+  for (int k = 0; i < count; ++i, ++k)
+    out[i] = static_cast<int8_t>((std::to_integer<int>(*in) >> (k * kBits) & kMask) - zero);
+}
+
+void unpack(const std::byte* in, int64_t count, int bits, int zero, int8_t* out) {
+  if (bits == 2) return unpack<2>(in, count, zero, out);
+  if (bits == 4) return unpack<4>(in, count, zero, out);
+  unpack<8>(in, count, zero, out);
+}
+
 // Whether blocks divide the rows, as Codes need; else the last block's scale is a row's only one.
 int64_t group_of(const NBits& n) {
   return n.columns % n.block == 0 ? n.block : 0;
@@ -116,11 +140,13 @@ Codes nbits_codes(const OnnxFile& file, const std::string& name, const NBits& n,
   codes.rows = n.rows;
   codes.columns = n.columns;
   codes.codes.resize(static_cast<size_t>(n.rows * n.columns));
-  const int64_t padded = n.blocks * n.block;
-  for (int64_t r = 0; r < n.rows; ++r)
-    for (int64_t c = 0; c < n.columns; ++c)
-      codes.codes[static_cast<size_t>(r * n.columns + c)] = static_cast<int8_t>(
-          bits_at(n.codes->data, r * padded + c, n.bits) - n.zero_point(r, c / n.block));
+  each_row(n.rows, n.columns, [&](int64_t r) {
+    for (int64_t b = 0; b < n.blocks; ++b) {
+      const int64_t begin = b * n.block, count = std::min(n.block, n.columns - begin);
+      unpack(n.codes->data.data() + (r * n.blocks + b) * n.block * n.bits / 8, count, n.bits,
+             n.zero_point(r, b), codes.codes.data() + r * n.columns + begin);
+    }
+  });
   codes.scales = floats(*n.scales);
   if (format.group == 0 && n.blocks > 1) {
     const std::vector<float> all = std::move(codes.scales);
@@ -132,6 +158,8 @@ Codes nbits_codes(const OnnxFile& file, const std::string& name, const NBits& n,
     }
   }
   codes.validate(name);
+  file.release(n.codes->data);
+  file.release(n.scales->data);
   return codes;
 }
 
@@ -188,30 +216,32 @@ ArtifactWeight qdq_weight(const std::shared_ptr<const OnnxFile>& file, const std
     codes.columns = columns;
     codes.codes.resize(static_cast<size_t>(rows * columns));
     const std::vector<float> all = floats(scales);
-    for (int64_t r = 0; r < rows; ++r)
+    each_row(rows, columns, [&](int64_t r) {
       for (int64_t c = 0; c < columns; ++c)
         codes.codes[static_cast<size_t>(r * columns + c)] =
             static_cast<int8_t>(stored.data[static_cast<size_t>(c * rows + r)]);
+    });
     codes.scales = all;
     const int64_t groups = format.group > 0 ? columns / format.group : 0;
     for (int64_t g = 0; g < groups; ++g)
       for (int64_t r = 0; r < rows; ++r)
         codes.scales[static_cast<size_t>(r * groups + g)] = all[static_cast<size_t>(g * rows + r)];
     codes.validate(name);
+    file->release(stored.data);
     return codes;
   };
   return weight;
 }
 
-ArtifactWeight dense(const OnnxFile& file, const OnnxTensor& stored) {
+ArtifactWeight dense(const std::shared_ptr<const OnnxFile>& file, const OnnxTensor& stored) {
   const DType dtype = stored.type == kFloat   ? DType::f32
                       : stored.type == kHalf  ? DType::f16
                       : stored.type == kBrain ? DType::bf16
                                               : DType::boolean;
   if (dtype == DType::boolean || stored.shape.empty() || stored.shape.size() > 2 ||
       static_cast<int64_t>(stored.data.size()) != stored.numel() * dtype_size(dtype))
-    bad(file, stored.name, "is no dense weight that terse can run");
-  return dense_weight(stored.name, {dtype, stored.shape, stored.data});
+    bad(*file, stored.name, "is no dense weight that terse can run");
+  return dense_weight_of(file, stored.name, {dtype, stored.shape, stored.data});
 }
 
 double number_in(const OnnxFile& file, const char* key) {
@@ -278,7 +308,7 @@ ArtifactWeight onnx_weight(const std::shared_ptr<const OnnxFile>& file, const st
   if (const OnnxNode* node = taker(*file, name, 0);
       node != nullptr && node->op == "DequantizeLinear")
     return qdq_weight(file, name, *node);
-  return dense(*file, *stored);
+  return dense(file, *stored);
 }
 
 Artifact import_onnx(const std::shared_ptr<const OnnxFile>& file) {
@@ -288,13 +318,7 @@ Artifact import_onnx(const std::shared_ptr<const OnnxFile>& file) {
   artifact.shape = read_shape(*file, artifact.weights);
   artifact.act_bits = static_cast<int64_t>(number_in(*file, "terse.act_bits"));
   artifact.metadata = onnx_run_metadata(*file);
-  artifact.keep = file;
-  try {
-    artifact.validate();
-  } catch (const Error& e) {
-    fail(ExitCode::invalid_file, "{}: {}", file->path(), e.what());
-  }
-  return artifact;
+  return finished_import(std::move(artifact), file, file->path());
 }
 
 }  // namespace terse

@@ -7,8 +7,10 @@
 #include "base/half.h"
 #include "export/archive.h"
 #include "export/folder.h"
+#include "export/latest_codes.h"
 #include "export/llama_hf.h"
 #include "export/nm_layout.h"
+#include "export/parallel_rows.h"
 #include "sparsity/mask.h"
 
 namespace terse {
@@ -78,11 +80,8 @@ class Writer {
   }
 
   // The weight's Codes, made once for all of its tensors: they are written one behind the other.
-  std::function<std::shared_ptr<const Codes>()> codes_of(const ArtifactWeight& weight) {
-    return [latest = latest_, &weight] {
-      if (latest->of != &weight) *latest = {&weight, std::make_shared<Codes>(weight.codes())};
-      return latest->codes;
-    };
+  std::function<const Codes&()> codes_of(const ArtifactWeight& weight) {
+    return [latest = latest_, &weight]() -> const Codes& { return latest->of(weight); };
   }
 
   void add_weight(const ArtifactWeight& weight) {
@@ -130,20 +129,19 @@ class Writer {
     metadata_["codes/" + weight.name] = to_string(format);
     metadata_["columns/" + weight.name] = fmt::format("{}", columns);
     if (layout)
-      add_positions(weight, *layout, [codes = codes_of(weight)] { return codes()->mask; });
+      add_positions(weight, *layout, [codes = codes_of(weight)] { return codes().mask; });
     else if (!format.pattern.empty())
       add(weight.name + "/mask", DType::u8, {rows, mask_stride(columns)},
           [codes = codes_of(weight)](const ByteSink& sink) {
-            const auto made = codes();
-            sink(std::as_bytes(std::span(made->mask)));
+            sink(std::as_bytes(std::span(codes().mask)));
           });
     add(weight.name + "/scales", scale_dtype(format.scale_type),
         {format.group < 0 ? 1 : rows, groups_of(format, columns)},
-        [codes = codes_of(weight)](const ByteSink& sink) { send_scales(*codes(), sink); });
+        [codes = codes_of(weight)](const ByteSink& sink) { send_scales(codes(), sink); });
     if (format.scale_type == ScaleType::e4m3)
       add(weight.name + "/tensor_scale", DType::f32, {1},
           [codes = codes_of(weight)](const ByteSink& sink) {
-            const float scale = codes()->tensor_scale;
+            const float scale = codes().tensor_scale;
             sink(bytes_of(&scale, 1));
           });
     const int64_t kept = layout ? columns / layout->of * layout->keep : columns;
@@ -151,7 +149,7 @@ class Writer {
         coded_ ? 8 : std::bit_width(static_cast<unsigned>(format.code_max - format.code_min));
     add(weight.name + "/codes", coded_ ? DType::i8 : DType::u8, {rows, (kept * bits + 7) / 8},
         [name = weight.name, codes = codes_of(weight), layout, kept, bits](const ByteSink& sink) {
-          send_codes(*codes(), name, layout, kept, bits, sink);
+          send_codes(codes(), name, layout, kept, bits, sink);
         });
   }
 
@@ -180,37 +178,30 @@ class Writer {
   static void send_codes(const Codes& codes, const std::string& name,
                          const std::optional<NmLayout>& layout, int64_t kept, int bits,
                          const ByteSink& sink) {
-    std::vector<int8_t> stay = codes.codes;
-    if (layout) {
-      stay.clear();
+    std::vector<int8_t> kept_codes;
+    if (layout)
       for (const int64_t i : kept_elements(*layout, codes.mask, codes.rows, codes.columns, name))
-        stay.push_back(codes.codes[static_cast<size_t>(i)]);
-    }
+        kept_codes.push_back(codes.codes[static_cast<size_t>(i)]);
+    const std::vector<int8_t>& stay = layout ? kept_codes : codes.codes;
     if (bits == 8) return sink(std::as_bytes(std::span(stay)));
-    std::vector<uint8_t> row(static_cast<size_t>((kept * bits + 7) / 8));
-    for (int64_t r = 0; r < codes.rows; ++r) {
-      std::fill(row.begin(), row.end(), uint8_t{0});
+    const int64_t row_bytes = (kept * bits + 7) / 8;
+    send_rows(codes.rows, row_bytes, kept, sink, [&](int64_t r, std::byte* out) {
+      std::fill_n(out, row_bytes, std::byte{0});
+      const int8_t* from = stay.data() + r * kept;
       for (int64_t i = 0; i < kept; ++i) {
-        const auto code =
-            static_cast<uint32_t>(stay[static_cast<size_t>(r * kept + i)] - codes.format.code_min);
-        const auto byte = static_cast<size_t>(i * bits / 8);
+        const auto code = static_cast<uint32_t>(from[i] - codes.format.code_min);
         const uint32_t shifted = code << (i * bits % 8);
-        row[byte] = static_cast<uint8_t>(row[byte] | shifted);
-        if (shifted > 0xff) row[byte + 1] = static_cast<uint8_t>(row[byte + 1] | shifted >> 8);
+        out[i * bits / 8] |= static_cast<std::byte>(shifted & 0xff);
+        if (shifted > 0xff) out[i * bits / 8 + 1] |= static_cast<std::byte>(shifted >> 8);
       }
-      sink(std::as_bytes(std::span(row)));
-    }
+    });
   }
 
-  struct Latest {
-    const ArtifactWeight* of = nullptr;
-    std::shared_ptr<const Codes> codes;
-  };
   const Artifact& artifact_;
   const bool coded_;
   Metadata metadata_;
   std::vector<ArchiveItem> items_;
-  std::shared_ptr<Latest> latest_ = std::make_shared<Latest>();
+  std::shared_ptr<LatestCodes> latest_ = std::make_shared<LatestCodes>();
 };
 
 }  // namespace

@@ -1,12 +1,14 @@
 #include "export/llama_gguf.h"
 
 #include <algorithm>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <utility>
 
 #include "base/error.h"
 #include "export/gguf.h"
+#include "export/parallel_rows.h"
 
 namespace terse {
 namespace {
@@ -51,17 +53,19 @@ ByteSource dense_source(const ArtifactWeight& weight, const GgufPacking& packing
   return [&weight, &packing, row_of = std::move(row_of)](const ByteSink& sink) {
     const bool widen = packing.type == GgufType::f32 && weight.dtype != DType::f32;
     if (!row_of && !widen) return weight.bytes(sink);
-    std::vector<std::byte> all;
-    weight.bytes([&](auto piece) { all.insert(all.end(), piece.begin(), piece.end()); });
+    const std::vector<std::byte> all = dense_bytes(weight);
     const int64_t rows = weight.shape.size() == 1 ? 1 : weight.shape[0];
-    const size_t row_bytes = all.size() / static_cast<size_t>(rows);
-    std::vector<float> wide(row_bytes / static_cast<size_t>(dtype_size(weight.dtype)));
-    for (int64_t r = 0; r < rows; ++r) {
-      const int64_t from = row_of ? row_of(r) : r;
-      const auto row = std::span(all).subspan(static_cast<size_t>(from) * row_bytes, row_bytes);
-      if (widen) widen_to_float(weight.dtype, row, wide.data());
-      sink(widen ? std::as_bytes(std::span(wide)) : std::span<const std::byte>(row));
-    }
+    const int64_t columns = weight.shape.back();
+    const auto row_bytes = static_cast<size_t>(columns * dtype_size(weight.dtype));
+    const int64_t stored = columns * dtype_size(widen ? DType::f32 : weight.dtype);
+    send_rows(rows, stored, columns, sink, [&](int64_t r, std::byte* out) {
+      const auto from = static_cast<size_t>(row_of ? row_of(r) : r);
+      const auto row = std::span(all).subspan(from * row_bytes, row_bytes);
+      if (widen)
+        widen_to_float(weight.dtype, row, reinterpret_cast<float*>(out));
+      else
+        std::memcpy(out, row.data(), row_bytes);
+    });
   };
 }
 
@@ -76,8 +80,11 @@ ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing
     if (packing.pack != nullptr) return gguf_pack_codes(codes, packing, weight.name, row_of, sink);
     std::vector<float> values(codes.codes.size());
     codes.decode(values.data());
-    for (int64_t r = 0; r < codes.rows; ++r)
-      sink(bytes_of(values.data() + (row_of ? row_of(r) : r) * codes.columns, codes.columns));
+    if (!row_of) return sink(std::as_bytes(std::span(values)));
+    const auto row_bytes = codes.columns * static_cast<int64_t>(sizeof(float));
+    send_rows(codes.rows, row_bytes, codes.columns, sink, [&](int64_t r, std::byte* out) {
+      std::memcpy(out, values.data() + row_of(r) * codes.columns, static_cast<size_t>(row_bytes));
+    });
   };
 }
 

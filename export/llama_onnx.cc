@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "export/folder.h"
+#include "export/latest_codes.h"
 #include "export/onnx.h"
 #include "export/onnx_pack.h"
 
@@ -153,12 +154,15 @@ class Graph {
 
   void add_codes(const ArtifactWeight& w, const OnnxPacking& packing, OnnxType type,
                  std::vector<int64_t> codes, std::vector<int64_t> scales) {
-    model_.initializers.push_back({w.name, type, std::move(codes), [&w, packing](const auto& sink) {
-                                     onnx_pack_codes(w.codes(), packing, sink);
+    model_.initializers.push_back(
+        {w.name, type, std::move(codes), [latest = latest_, &w, packing](const auto& sink) {
+                                     onnx_pack_codes(latest->of(w), packing, sink);
                                    }});
     model_.initializers.push_back(
         {w.name + ".scales", OnnxType::f32, std::move(scales),
-         [&w, packing](const auto& sink) { onnx_pack_scales(w.codes(), packing, w.name, sink); }});
+         [latest = latest_, &w, packing](const auto& sink) {
+           onnx_pack_scales(latest->of(w), packing, w.name, sink);
+         }});
   }
 
   std::string linear_nbits(const std::string& name, const std::string& x, const ArtifactWeight& w,
@@ -246,6 +250,7 @@ class Graph {
   const Artifact& artifact_;
   const LlamaShape& shape_;
   const std::string type_;
+  std::shared_ptr<LatestCodes> latest_ = std::make_shared<LatestCodes>();
   OnnxModel model_;
 };
 

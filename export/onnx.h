@@ -93,6 +93,8 @@ class OnnxFile {
   const OnnxTensor* find(std::string_view name) const;
   int64_t bytes() const;  // of all files
 
+  // Done with these bytes for now (MappedFile::release); nothing where the file is borrowed.
+  void release(std::span<const std::byte> bytes) const;
   bool has_checksums() const;
   void verify_checksums(bool required = true) const;
 

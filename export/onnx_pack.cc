@@ -1,8 +1,10 @@
 #include "export/onnx_pack.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/error.h"
+#include "export/parallel_rows.h"
 #include "sparsity/mask.h"
 
 namespace terse {
@@ -54,23 +56,43 @@ int most_bits(const std::string& type) {
   return type == "int2" ? 2 : type == "int4" ? 4 : 8;
 }
 
-// Element (row, column) as it is stored, without its zero point.
-class Stored {
- public:
-  Stored(const Codes& codes, const OnnxPacking& packing) : codes_(codes), packing_(packing) {}
-  int at(int64_t row, int64_t column) const {
-    const auto i = static_cast<size_t>(row * codes_.columns + column);
-    if (!codes_.mask.empty()) {
-      const auto byte = static_cast<size_t>(row * mask_stride(codes_.columns) + column / 8);
-      if ((codes_.mask[byte] >> (column % 8) & 1) == 0) return 0;
-    }
-    return codes_.codes[i] * packing_.multiply + packing_.add;
-  }
+bool kept(const Codes& codes, int64_t row, int64_t column) {
+  const auto byte = static_cast<size_t>(row * mask_stride(codes.columns) + column / 8);
+  return codes.mask.empty() || (codes.mask[byte] >> (column % 8) & 1) != 0;
+}
 
- private:
-  const Codes& codes_;
-  const OnnxPacking& packing_;
-};
+// A row as numbers from 0 on; what the mask pruned, and columns that only fill the last block, are
+// the zero point.
+void stored_row(const Codes& codes, const OnnxPacking& packing, int64_t row,
+                std::vector<uint8_t>& numbers) {
+  const int8_t* from = codes.codes.data() + row * codes.columns;
+  const int add = packing.add + packing.zero_point;
+  for (int64_t c = 0; c < codes.columns; ++c)
+    numbers[static_cast<size_t>(c)] = static_cast<uint8_t>(from[c] * packing.multiply + add);
+  const auto zero = static_cast<uint8_t>(packing.zero_point);
+  std::fill(numbers.begin() + codes.columns, numbers.end(), zero);
+  if (codes.mask.empty()) return;
+  for (int64_t c = 0; c < codes.columns; ++c)
+    if (!kept(codes, row, c)) numbers[static_cast<size_t>(c)] = zero;
+}
+
+// Numbers of kBits bits, one a byte, pushed into bytes: those of one byte lie in one Word.
+template <typename Word, int kBits>
+void push_together(const std::vector<uint8_t>& numbers, std::byte* out) {
+  for (size_t i = 0; i < numbers.size() / sizeof(Word); ++i) {
+    Word word;
+    std::memcpy(&word, numbers.data() + i * sizeof word, sizeof word);
+    uint32_t all = 0;
+    for (size_t k = 0; k < sizeof word; ++k) all |= uint32_t{word} >> (k * (8 - kBits));
+    out[i] = static_cast<std::byte>(all & 0xff);
+  }
+}
+
+void push_together(const std::vector<uint8_t>& numbers, int bits, std::byte* out) {
+  if (bits == 2) return push_together<uint32_t, 2>(numbers, out);
+  if (bits == 4) return push_together<uint16_t, 4>(numbers, out);
+  push_together<uint8_t, 8>(numbers, out);
+}
 
 void set_bits(std::vector<uint8_t>& bytes, int64_t index, int bits, int value) {
   const auto byte = static_cast<size_t>(index * bits / 8);
@@ -78,13 +100,12 @@ void set_bits(std::vector<uint8_t>& bytes, int64_t index, int bits, int value) {
 }
 
 void pack_qdq(const Codes& codes, const OnnxPacking& packing, const ByteSink& sink) {
-  const Stored stored(codes, packing);
-  std::vector<int8_t> column(static_cast<size_t>(codes.rows));
-  for (int64_t c = 0; c < codes.columns; ++c) {
+  send_rows(codes.columns, codes.rows, codes.rows, sink, [&](int64_t c, std::byte* out) {
+    const int8_t* from = codes.codes.data() + c;
     for (int64_t r = 0; r < codes.rows; ++r)
-      column[static_cast<size_t>(r)] = static_cast<int8_t>(stored.at(r, c));
-    sink(std::as_bytes(std::span(column)));
-  }
+      out[r] = static_cast<std::byte>(
+          kept(codes, r, c) ? from[r * codes.columns] * packing.multiply + packing.add : 0);
+  });
 }
 
 float stored_scale(const Codes& codes, int64_t row, int64_t column, const OnnxPacking& packing,
@@ -155,20 +176,20 @@ int64_t onnx_blocks(const OnnxPacking& packing, int64_t columns) {
 
 void onnx_pack_codes(const Codes& codes, const OnnxPacking& packing, const ByteSink& sink) {
   if (packing.qdq) return pack_qdq(codes, packing, sink);
-  const Stored stored(codes, packing);
   const int64_t all = onnx_blocks(packing, codes.columns) * packing.block;
-  std::vector<uint8_t> row(static_cast<size_t>(all * packing.bits / 8));
-  for (int64_t r = 0; r < codes.rows; ++r) {
-    std::fill(row.begin(), row.end(), uint8_t{0});
-    for (int64_t c = 0; c < all; ++c)
-      set_bits(row, c, packing.bits,
-               (c < codes.columns ? stored.at(r, c) : 0) + packing.zero_point);
-    sink(std::as_bytes(std::span(row)));
-  }
+  send_rows(codes.rows, all * packing.bits / 8, all, sink, [&](int64_t r, std::byte* out) {
+    static thread_local std::vector<uint8_t> numbers;
+    numbers.resize(static_cast<size_t>(all));
+    stored_row(codes, packing, r, numbers);
+    push_together(numbers, packing.bits, out);
+  });
 }
 
 void onnx_pack_scales(const Codes& codes, const OnnxPacking& packing, const std::string& name,
                       const ByteSink& sink) {
+  const bool as_they_are = !packing.qdq && packing.block == codes.format.group &&
+                           packing.multiply == 1 && codes.format.unit * codes.tensor_scale == 1.0f;
+  if (as_they_are) return sink(std::as_bytes(std::span(codes.scales)));
   std::vector<float> scales;
   const auto add = [&](int64_t row, int64_t column) {
     scales.push_back(stored_scale(codes, row, column, packing, name));
@@ -189,7 +210,9 @@ void onnx_pack_zero_points(int64_t rows, int64_t columns, const OnnxPacking& pac
   const int64_t blocks = onnx_blocks(packing, columns);
   std::vector<uint8_t> row(static_cast<size_t>((blocks * packing.bits + 7) / 8));
   for (int64_t b = 0; b < blocks; ++b) set_bits(row, b, packing.bits, packing.zero_point);
-  for (int64_t r = 0; r < rows; ++r) sink(std::as_bytes(std::span(row)));
+  const auto size = static_cast<int64_t>(row.size());
+  send_rows(rows, size, size, sink,
+            [&](int64_t, std::byte* out) { std::memcpy(out, row.data(), row.size()); });
 }
 
 }  // namespace terse

@@ -36,6 +36,7 @@ int64_t onnx_blocks(const OnnxPacking& packing, int64_t columns);
 // The inputs B, scales and zero_points of MatMulNBits ([out, blocks, block * bits / 8], [out,
 // blocks], [out, ceil(blocks * bits / 8)]), or the int8 weight [in, out] and its scales (a number,
 // [out], or [in / block, out]). Error(invalid_file) if a scale is too small for its half in fp32.
+// On all threads; memory: 1 MiB, or the scales.
 void onnx_pack_codes(const Codes& codes, const OnnxPacking& packing, const ByteSink& sink);
 void onnx_pack_scales(const Codes& codes, const OnnxPacking& packing, const std::string& name,
                       const ByteSink& sink);

@@ -341,6 +341,11 @@ int64_t OnnxFile::bytes() const {
   return total;
 }
 
+void OnnxFile::release(std::span<const std::byte> bytes) const {
+  if (state_->map) state_->map->release(bytes);
+  for (const auto& [name, map] : state_->outside) map.release(bytes);
+}
+
 bool OnnxFile::has_checksums() const {
   return metadata().contains("terse.checksums");
 }
@@ -358,11 +363,13 @@ void OnnxFile::verify_checksums(bool required) const {
     return listed.compare(17 * i, 16, checksum_hex(value)) == 0 &&
            (i == 0 || listed[17 * i - 1] == ' ');
   };
-  for (size_t i = 0; i < tensors().size(); ++i)
+  for (size_t i = 0; i < tensors().size(); ++i) {
     if (!matches(i + 1, checksum(tensors()[i].data)))
       fail(ExitCode::invalid_file,
            "{}: initializer \"{}\" does not match its checksum: it is corrupt", path(),
            tensors()[i].name);
+    release(tensors()[i].data);
+  }
   if (!matches(0, checksum(state_->bytes.first(state_->checked))))
     fail(ExitCode::invalid_file, "{}: the model does not match its checksum: it is corrupt",
          path());

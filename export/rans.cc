@@ -201,4 +201,20 @@ void rans_decode_run(ByteCursor& in, std::span<uint8_t> out) {
   if (!out.empty()) std::memcpy(out.data(), bytes.data(), out.size());
 }
 
+void rans_skip_run(ByteCursor& in, size_t size) {
+  const auto mode = in.number<uint8_t>();
+  if (mode == kRaw) {
+    in.take(size);
+  } else if (mode == kConstant) {
+    in.take(copies_of(size));
+  } else if (mode == kCoded) {
+    const uint64_t symbols = uint64_t{in.number<uint8_t>()} + 1;
+    in.take(symbols * (sizeof(uint8_t) + sizeof(uint16_t)));
+    const auto words = in.number<uint32_t>();
+    in.take(kCoders * sizeof(uint32_t) + uint64_t{words} * sizeof(uint16_t));
+  } else {
+    in.bad("mode {} is not known", mode);
+  }
+}
+
 }  // namespace terse

@@ -23,5 +23,7 @@ void rans_encode_run(std::span<const uint8_t> run, std::vector<std::byte>& out);
 // Decodes one run of out.size() bytes at the cursor. Error(invalid_file) if it is truncated, if its
 // frequencies do not add up, or if its coders do not end as they began.
 void rans_decode_run(ByteCursor& in, std::span<uint8_t> out);
+// Moves the cursor behind one run of `size` bytes without decoding it.
+void rans_skip_run(ByteCursor& in, size_t size);
 
 }  // namespace terse

@@ -67,6 +67,8 @@ class SafetensorsFile {
   TensorView require(std::string_view name) const;
   TensorView require(std::string_view name, DType dtype, const std::vector<int64_t>& shape) const;
 
+  // Done with these bytes for now (MappedFile::release); nothing where the file is borrowed.
+  void release(std::span<const std::byte> bytes) const;
   bool has_checksums() const;
   // Reads all data once (about memory speed) and throws Error(invalid_file) naming the first tensor
   // whose checksum differs. Without checksums: an Error if `required`, else nothing.

@@ -138,6 +138,10 @@ TensorView SafetensorsFile::require(std::string_view name, DType dtype,
   return view;
 }
 
+void SafetensorsFile::release(std::span<const std::byte> bytes) const {
+  if (state_->map) state_->map->release(bytes);
+}
+
 bool SafetensorsFile::has_checksums() const {
   return metadata().contains(std::string(safetensors::kChecksumsKey));
 }
@@ -162,6 +166,7 @@ void SafetensorsFile::verify_checksums(bool required) const {
     Checksum sum;
     safetensors::begin_tensor(sum, names()[i], view.dtype, view.shape);
     sum.update(view.data);
+    release(view.data);
     if (!matches(i + 1, sum.value()))
       fail(ExitCode::invalid_file, "{}: tensor \"{}\" does not match its checksum: it is corrupt",
            path(), names()[i]);

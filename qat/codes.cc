@@ -1,5 +1,6 @@
 #include "qat/codes.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <sstream>
@@ -42,16 +43,39 @@ bool good_code(const CodeFormat& format, int8_t code) {
          (format.grid != "fp4" || is_fp4(code));
 }
 
+constexpr int64_t kManyCodes = 1 << 16;  // worth waking threads for
+
 // Simple loops first, which the compiler turns into vectors: gigabytes come through here.
-bool all_good(const CodeFormat& format, const std::vector<int8_t>& codes) {
+bool all_good(const CodeFormat& format, const std::vector<int8_t>& all) {
   const auto least = static_cast<int8_t>(format.code_min);
   const auto most = static_cast<int8_t>(format.code_max);
+  const bool fp4 = format.grid == "fp4";
+  const int8_t* codes = all.data();
+  const auto count = static_cast<int64_t>(all.size());
   uint8_t wrong = 0;
-  for (const int8_t code : codes)
-    wrong |= static_cast<uint8_t>(code < least) | static_cast<uint8_t>(code > most);
-  if (format.grid == "fp4")
-    for (const int8_t code : codes) wrong |= static_cast<uint8_t>(!is_fp4(code));
+#pragma omp parallel for schedule(static) reduction(| : wrong) if (count > kManyCodes)
+  for (int64_t begin = 0; begin < count; begin += kManyCodes) {
+    const int64_t end = std::min(count, begin + kManyCodes);
+    uint8_t bad = 0;
+    for (int64_t i = begin; i < end; ++i)
+      bad |= static_cast<uint8_t>(codes[i] < least) | static_cast<uint8_t>(codes[i] > most);
+    for (int64_t i = begin; fp4 && i < end; ++i) bad |= static_cast<uint8_t>(!is_fp4(codes[i]));
+    wrong |= bad;
+  }
   return wrong == 0;
+}
+
+bool good_scale(float scale, ScaleType type) {
+  return std::isfinite(scale) && representable(scale, type);
+}
+
+bool all_good(ScaleType type, const std::vector<float>& scales) {
+  const auto count = static_cast<int64_t>(scales.size());
+  bool good = true;
+#pragma omp parallel for schedule(static) reduction(&& : good) if (count > kManyCodes / 32)
+  for (int64_t i = 0; i < count; ++i)
+    good = good && good_scale(scales[static_cast<size_t>(i)], type);
+  return good;
 }
 
 template <typename Broken>
@@ -139,6 +163,7 @@ void Codes::validate(const std::string& name) const {
     each_pruned(*this, [&](size_t i) {
       if (codes[i] != 0) broken(fmt::format("code {} at {} lies behind the mask", codes[i], i));
     });
+  if (all_good(format.scale_type, scales)) return;
   for (size_t i = 0; i < scales.size(); ++i) {
     if (!std::isfinite(scales[i])) broken(fmt::format("scale {} is not finite", i));
     if (!representable(scales[i], format.scale_type))

@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "base/error.h"
-#include "base/half.h"
+#include "comm/codec/dense_arrays.h"
 #include "comm/tensor_state.h"
 #include "qat/lsq.h"
 #include "qat/representation.h"
@@ -52,61 +52,6 @@ TensorView load_mask(const StateReader& state, const std::string& name, int64_t 
   return state.require(Scope::shared, "mask/" + name, DType::u8, {rows, mask_stride(columns)});
 }
 
-Codes load_codes(const StateReader& state, const std::string& name, int64_t rows, int64_t columns) {
-  Codes codes;
-  codes.format = parse_code_format(state.require_text(Scope::shared, "format/" + name));
-  codes.rows = rows;
-  codes.columns = columns;
-  const auto data = state.require(Scope::shared, "codes/" + name, DType::i8, {rows, columns});
-  const int64_t scale_rows = codes.format.group < 0 ? 1 : rows;
-  const auto scales =
-      state.require(Scope::shared, "scales/" + name, DType::f32, {scale_rows, codes.groups()});
-  codes.codes.assign(data.as<int8_t>().begin(), data.as<int8_t>().end());
-  codes.scales.assign(scales.as<float>().begin(), scales.as<float>().end());
-  if (codes.format.scale_type == ScaleType::e4m3)
-    codes.tensor_scale =
-        static_cast<float>(state.require_number(Scope::shared, "tensor_scale/" + name));
-  if (!codes.format.pattern.empty()) {
-    const auto mask = load_mask(state, name, rows, columns).as<uint8_t>();
-    codes.mask.assign(mask.begin(), mask.end());
-  }
-  codes.validate(name);
-  return codes;
-}
-
-// Rounds a borrowed fp32 matrix to bf16 piece by piece as a writer asks for it.
-ByteSource as_bf16(TensorView view) {
-  return [view](const ByteSink& sink) {
-    const auto values = view.as<float>();
-    std::vector<uint16_t> piece;
-    constexpr size_t kPiece = 1 << 16;
-    for (size_t at = 0; at < values.size(); at += kPiece) {
-      piece.clear();
-      for (float x : values.subspan(at, std::min(kPiece, values.size() - at)))
-        piece.push_back(bf16_from_float(x));
-      sink(bytes_of(piece.data(), static_cast<int64_t>(piece.size())));
-    }
-  };
-}
-
-// The same of a matrix behind a mask, a row at a time: pruned elements are +0.
-ByteSource as_masked(TensorView view, TensorView mask, DType dtype) {
-  return [=](const ByteSink& sink) {
-    const int64_t columns = view.shape[1];
-    std::vector<float> wide(static_cast<size_t>(columns));
-    std::vector<uint16_t> narrow(wide.size());
-    for (int64_t r = 0; r < view.shape[0]; ++r) {
-      blend_rows({.f32 = view.as<float>().data() + r * columns},
-                 mask.as<uint8_t>().data() + r * mask_stride(columns), 0.0f, 1, columns,
-                 {.f32 = wide.data(), .bf16 = narrow.data()});
-      if (dtype == DType::bf16)
-        sink(bytes_of(narrow.data(), columns));
-      else
-        sink(bytes_of(wide.data(), columns));
-    }
-  };
-}
-
 TensorView rows_of(const TensorView& view, int64_t begin, int64_t end) {
   if (view.shape.size() < 2) return view;
   const auto row = static_cast<size_t>(view.shape[1] * dtype_size(view.dtype));
@@ -116,23 +61,100 @@ TensorView rows_of(const TensorView& view, int64_t begin, int64_t end) {
       view.data.subspan(static_cast<size_t>(begin) * row, static_cast<size_t>(end - begin) * row)};
 }
 
-ArtifactWeight dense_part(const FileTensor& file, const TensorView& view, bool rounded) {
+// Those of a part's rows: the others of a packed matrix are not read.
+Codes load_codes(const StateReader& state, const std::string& name, const FileTensor& part,
+                 int64_t rows, int64_t columns) {
+  Codes codes;
+  codes.format = parse_code_format(state.require_text(Scope::shared, "format/" + name));
+  codes.rows = part.end - part.begin;
+  codes.columns = columns;
+  const TensorView data =
+      rows_of(state.require(Scope::shared, "codes/" + name, DType::i8, {rows, columns}), part.begin,
+              part.end);
+  const bool one_scale = codes.format.group < 0;
+  TensorView scales = state.require(Scope::shared, "scales/" + name, DType::f32,
+                                    {one_scale ? 1 : rows, codes.groups()});
+  if (!one_scale) scales = rows_of(scales, part.begin, part.end);
+  codes.codes.assign(data.as<int8_t>().begin(), data.as<int8_t>().end());
+  codes.scales.assign(scales.as<float>().begin(), scales.as<float>().end());
+  state.release(data.data);
+  state.release(scales.data);
+  if (codes.format.scale_type == ScaleType::e4m3)
+    codes.tensor_scale =
+        static_cast<float>(state.require_number(Scope::shared, "tensor_scale/" + name));
+  if (!codes.format.pattern.empty()) {
+    const TensorView mask =
+        rows_of(load_mask(state, name, rows, columns), part.begin, part.end);
+    codes.mask.assign(mask.as<uint8_t>().begin(), mask.as<uint8_t>().end());
+  }
+  codes.validate(name);
+  return codes;
+}
+
+using State = std::shared_ptr<const StateReader>;
+
+constexpr int64_t kPiece = 1 << 19;  // elements that a writer gets at a time
+
+// A borrowed fp32 tensor, rounded to bf16 piece by piece as a writer asks for it, or as it is.
+ByteSource as_type(const State& state, TensorView view, DType dtype) {
+  return [=](const ByteSink& sink) {
+    const auto values = view.as<float>();
+    const auto count = static_cast<int64_t>(values.size());
+    std::vector<uint16_t> narrow(
+        dtype == DType::bf16 ? static_cast<size_t>(std::min(kPiece, count)) : 0);
+    for (int64_t at = 0; at < count; at += kPiece) {
+      const int64_t n = std::min(kPiece, count - at);
+      const auto wide = bytes_of(values.data() + at, n);
+      if (dtype == DType::bf16) {
+        to_bf16(values.data() + at, nullptr, n, narrow.data(), nullptr);
+        sink(bytes_of(narrow.data(), n));
+      } else {
+        sink(wide);
+      }
+      state->release(wide);
+    }
+  };
+}
+
+// The same of a matrix behind a mask: pruned elements are +0.
+ByteSource as_masked(const State& state, TensorView view, TensorView mask, DType dtype) {
+  return [=](const ByteSink& sink) {
+    const int64_t columns = view.shape[1];
+    const int64_t strip = std::max<int64_t>(1, kPiece / columns);
+    std::vector<float> wide(static_cast<size_t>(std::min(strip, view.shape[0]) * columns));
+    std::vector<uint16_t> narrow(wide.size());
+    for (int64_t r = 0; r < view.shape[0]; r += strip) {
+      const int64_t rows = std::min(strip, view.shape[0] - r);
+      const float* from = view.as<float>().data() + r * columns;
+      blend_rows({.f32 = from}, mask.as<uint8_t>().data() + r * mask_stride(columns), 0.0f, rows,
+                 columns, {.f32 = wide.data(), .bf16 = narrow.data()});
+      if (dtype == DType::bf16)
+        sink(bytes_of(narrow.data(), rows * columns));
+      else
+        sink(bytes_of(wide.data(), rows * columns));
+      state->release(bytes_of(from, rows * columns));
+    }
+  };
+}
+
+ArtifactWeight dense_part(const State& state, const FileTensor& file, const TensorView& view,
+                          bool rounded) {
   ArtifactWeight weight;
   weight.name = file.name;
   weight.shape = file.shape;
   weight.dtype = rounded ? DType::bf16 : DType::f32;
-  weight.bytes = rounded ? as_bf16(view) : source_of(view);
+  weight.bytes = as_type(state, view, weight.dtype);
   return weight;
 }
 
 // Of a weight that is masked and not quantized.
-void put_behind_mask(ArtifactWeight& weight, const StateReader& state, const std::string& name,
+void put_behind_mask(ArtifactWeight& weight, const State& state, const std::string& name,
                      const FileTensor& part, const TensorView& whole) {
-  const auto pattern = state.text(Scope::shared, "pattern/" + name);
+  const auto pattern = state->text(Scope::shared, "pattern/" + name);
   if (!pattern) return;
-  const TensorView mask = load_mask(state, name, whole.shape[0], whole.shape[1]);
+  const TensorView mask = load_mask(*state, name, whole.shape[0], whole.shape[1]);
   weight.pattern = *pattern;
-  weight.bytes = as_masked(rows_of(whole, part.begin, part.end),
+  weight.bytes = as_masked(state, rows_of(whole, part.begin, part.end),
                            rows_of(mask, part.begin, part.end), weight.dtype);
 }
 
@@ -146,15 +168,13 @@ std::optional<float> input_step(const StateReader& state, const std::string& wei
   return lsq_scale(log->as<float>()[0], ScaleType::f32);
 }
 
-ArtifactWeight codes_part(const std::shared_ptr<const StateReader>& state, const std::string& name,
-                          const FileTensor& part, int64_t rows, int64_t columns) {
+ArtifactWeight codes_part(const State& state, const std::string& name, const FileTensor& part,
+                          int64_t rows, int64_t columns) {
   ArtifactWeight weight;
   weight.name = part.name;
   weight.shape = part.shape;
   weight.format = parse_code_format(state->require_text(Scope::shared, "format/" + name));
-  weight.codes = [=] {
-    return load_codes(*state, name, rows, columns).row_slice(part.begin, part.end);
-  };
+  weight.codes = [=] { return load_codes(*state, name, part, rows, columns); };
   return weight;
 }
 
@@ -212,8 +232,9 @@ Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelS
         artifact.weights.push_back(
             codes_part(checkpoint, held.name, part, held.shape[0], held.shape[1]));
       } else {
-        artifact.weights.push_back(dense_part(part, rows_of(view, part.begin, part.end), rounded));
-        put_behind_mask(artifact.weights.back(), *checkpoint, held.name, part, view);
+        artifact.weights.push_back(
+            dense_part(checkpoint, part, rows_of(view, part.begin, part.end), rounded));
+        put_behind_mask(artifact.weights.back(), checkpoint, held.name, part, view);
       }
       artifact.weights.back().input_step = input_step(*checkpoint, held.name);
     }

@@ -80,6 +80,7 @@ class Checkpoint final : public StateReader {
   std::optional<int64_t> integer(Scope scope, std::string_view name) const override;
   std::optional<double> number(Scope scope, std::string_view name) const override;
   std::optional<std::string> text(Scope scope, std::string_view name) const override;
+  void release(std::span<const std::byte> bytes) const override;
 
  private:
   struct Impl;

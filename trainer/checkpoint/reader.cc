@@ -42,7 +42,7 @@ void verify_file(const std::string& folder, const ManifestFile& entry) {
   const auto size = static_cast<int64_t>(file.bytes().size());
   if (size != entry.size)
     fail(ExitCode::invalid_file, "{}: {} bytes, the manifest says {}", path, size, entry.size);
-  if (checksum(file.bytes()) != entry.checksum)
+  if (checksum(file) != entry.checksum)
     fail(ExitCode::invalid_file, "{}: its content does not match the manifest's checksum", path);
 }
 
@@ -103,6 +103,10 @@ std::optional<std::string> Checkpoint::text(Scope scope, std::string_view name) 
   if (scope == Scope::shared) return look_up(impl_->manifest.texts, name);
   const std::string* text = impl_->own_value(layout::kText, name);
   return text == nullptr ? std::nullopt : std::optional(*text);
+}
+
+void Checkpoint::release(std::span<const std::byte> bytes) const {
+  for (const SafetensorsFile& file : impl_->files) file.release(bytes);
 }
 
 CheckpointSearch newest_checkpoint(const std::string& run, int64_t rank) {

@@ -29,7 +29,7 @@ struct CheckpointWriter::Impl {
     const std::string path = temporary() + "/" + name;
     write_safetensors(fs, path, tensors, metadata);
     const MappedFile file(path);  // read back: what the disk holds is what gets the checksum
-    return {name, static_cast<int64_t>(file.bytes().size()), checksum(file.bytes())};
+    return {name, static_cast<int64_t>(file.bytes().size()), checksum(file)};
   }
   CheckpointPart write_own(std::string& reason);
   bool publish(const std::vector<CheckpointPart>& parts, std::string& reason);

@@ -8,7 +8,7 @@
 //   quant.q4_0, quant.q8_0, ...  fp32 weight -> codes, scales, mask, decoded bf16, of each target:
 //   quant.ct_w4a16, ...          GGUF's by their types, compressed-tensors' with ct_, ONNX's with
 //   quant.onnx_int4, ...         onnx_
-//   quant.planes_encode          bf16 weights -> lossless bytes (export/byte_planes.h), one thread
+//   quant.planes_encode          bf16 weights -> lossless bytes (export/byte_planes.h), wall time
 //   quant.planes_decode          and back
 //   product.int8_KxN             codes [2048, K] times codes [N, K], of the bf16 product of decoded
 //                                values; where the processor has both (qat/coded_product.h)

@@ -1,6 +1,5 @@
-// Lossless bytes of bf16 weights (export/byte_planes.h) against memcpy. One stream is coded by one
-// thread: figures are a core's.
-//   quant.planes_encode, quant.planes_decode   ns an element; baseline memcpy on all threads
+// Lossless bytes of bf16 weights (export/byte_planes.h) against memcpy, both on all threads.
+//   quant.planes_encode, quant.planes_decode   ns an element, wall time over elements
 #pragma once
 #include <vector>
 
