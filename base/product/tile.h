@@ -47,7 +47,7 @@ using Sums = Bf16Words::Sums;
 template <typename Words, int kCount, typename Start, typename Finish>
 TERSE_ALWAYS_INLINE void tile(const Left& a, const uint32_t* b, int64_t pairs, const Start& start,
                               const Finish& finish) {
-  Words::Sums sums[kCount];
+  typename Words::Sums sums[kCount];
 #pragma GCC unroll 8
   for (int i = 0; i < kCount; ++i) start(i, sums[i]);
 #pragma GCC unroll 2  // gains up to 5 % where panels come from the third cache
@@ -97,7 +97,7 @@ TERSE_ALWAYS_INLINE void tiles_from(const Left& a, int64_t rows, const uint32_t*
 }
 
 template <typename Words>
-TERSE_ALWAYS_INLINE void clear(Words::Sums& sums) {
+TERSE_ALWAYS_INLINE void clear(typename Words::Sums& sums) {
 #pragma GCC unroll 4
   for (int j = 0; j < kVectors; ++j) sums[j] = Words::zero();
 }
