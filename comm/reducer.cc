@@ -1,6 +1,7 @@
 #include "comm/reducer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include "base/error.h"
 #include "comm/reducer_impl.h"

@@ -1,5 +1,6 @@
 // Buckets on their way through the exchange, on the communication thread or behind backward.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 

@@ -2,6 +2,7 @@
 // whatever the number of ranks and the device. Saving and loading work on the CPU alone.
 #pragma once
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cstring>
 #include <functional>

@@ -1,5 +1,6 @@
 // What several ranks must agree on; run by data_parallel_test.cc:
 //   parallel_ranks train FOLDER | options
+#include <ATen/core/grad_mode.h>
 #include <torch/nn.h>
 #include <torch/optim/adamw.h>
 

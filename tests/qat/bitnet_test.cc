@@ -1,6 +1,7 @@
 // estimator = "bitnet" against torchao's layer, forward and backward, on its own tensors
 // (tests/peers/quantizers.py).
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>

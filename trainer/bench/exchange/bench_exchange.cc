@@ -1,6 +1,7 @@
 #include "trainer/bench/exchange/bench_exchange.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 
