@@ -83,8 +83,7 @@ Codes load_codes(const StateReader& state, const std::string& name, const FileTe
     codes.tensor_scale =
         static_cast<float>(state.require_number(Scope::shared, "tensor_scale/" + name));
   if (!codes.format.pattern.empty()) {
-    const TensorView mask =
-        rows_of(load_mask(state, name, rows, columns), part.begin, part.end);
+    const TensorView mask = rows_of(load_mask(state, name, rows, columns), part.begin, part.end);
     codes.mask.assign(mask.as<uint8_t>().begin(), mask.as<uint8_t>().end());
   }
   codes.validate(name);
@@ -100,8 +99,8 @@ ByteSource as_type(const State& state, TensorView view, DType dtype) {
   return [=](const ByteSink& sink) {
     const auto values = view.as<float>();
     const auto count = static_cast<int64_t>(values.size());
-    std::vector<uint16_t> narrow(
-        dtype == DType::bf16 ? static_cast<size_t>(std::min(kPiece, count)) : 0);
+    std::vector<uint16_t> narrow(dtype == DType::bf16 ? static_cast<size_t>(std::min(kPiece, count))
+                                                      : 0);
     for (int64_t at = 0; at < count; at += kPiece) {
       const int64_t n = std::min(kPiece, count - at);
       const auto wide = bytes_of(values.data() + at, n);
