@@ -19,7 +19,8 @@ uint64_t checksum(std::span<const std::byte> bytes, uint64_t seed) {
 uint64_t checksum(const MappedFile& file) {
   constexpr size_t kPiece = 1 << 24;
   Checksum sum;
-  for (auto left = file.bytes(); !left.empty(); left = left.subspan(std::min(kPiece, left.size()))) {
+  for (auto left = file.bytes(); !left.empty();
+       left = left.subspan(std::min(kPiece, left.size()))) {
     const auto piece = left.first(std::min(kPiece, left.size()));
     sum.update(piece);
     file.release(piece);

@@ -28,8 +28,8 @@ struct ArchiveItem {
   bool coded = false;          // by planes; else as it is
 };
 
-// Writes atomically, in the given order. Memory: eight parts of 2^18 elements. Error(invalid_file): a
-// name twice, a source that gives another number of bytes than its shape needs, or the disk.
+// Writes atomically, in the given order. Memory: eight parts of 2^18 elements. Error(invalid_file):
+// a name twice, a source that gives another number of bytes than its shape needs, or the disk.
 void write_archive(FileSystem& fs, const std::string& path, const Metadata& metadata,
                    const std::vector<ArchiveItem>& items);
 

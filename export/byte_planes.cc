@@ -43,8 +43,8 @@ void decode_part(DType dtype, int64_t count, ByteCursor in, std::byte* out) {
   std::vector<uint8_t>& planes = planes_of_thread(static_cast<size_t>(count * width));
   for (int64_t p = 0; p < width; ++p)
     rans_decode_run(in, {planes.data() + p * count, static_cast<size_t>(count)});
-  TERSE_DISPATCH(merge_planes(planes.data(), count, static_cast<int>(width), rotated(dtype), count,
-                              out));
+  TERSE_DISPATCH(
+      merge_planes(planes.data(), count, static_cast<int>(width), rotated(dtype), count, out));
 }
 
 }  // namespace

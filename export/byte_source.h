@@ -14,8 +14,8 @@ namespace terse {
 using ByteSink = std::function<void(std::span<const std::byte>)>;
 
 // Hands all bytes of a tensor, in order and in pieces of any size, to the sink; the same bytes each
-// time it is called. Writers call it once a file: checksums that stand before the data are filled in
-// behind them.
+// time it is called. Writers call it once a file: checksums that stand before the data are filled
+// in behind them.
 using ByteSource = std::function<void(const ByteSink&)>;
 
 // The bytes that a view borrows; what it borrows from must outlive the source.

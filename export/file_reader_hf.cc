@@ -36,8 +36,11 @@ StoredTensors stored(const std::string& folder, const LlamaShape&) {
   StoredTensors all;
   for (const std::string& name : tensors->names()) {
     const TensorView view = tensors->require(name);
-    all[name] = {view.shape,
-                 [tensors, view, name] { return dense_values(view, tensors->path(), name); }};
+    all[name] = {view.shape, [tensors, view, name] {
+                   std::vector<float> values = dense_values(view, tensors->path(), name);
+                   tensors->release(view.data);
+                   return values;
+                 }};
   }
   return all;
 }

@@ -20,7 +20,11 @@ StoredTensors stored_in_file(const std::string& path, const LlamaShape&) {
   StoredTensors all;
   for (const std::string& name : file->names()) {
     const TensorView view = file->require(name);
-    all[name] = {view.shape, [file, view, name] { return dense_values(view, file->path(), name); }};
+    all[name] = {view.shape, [file, view, name] {
+                   std::vector<float> values = dense_values(view, file->path(), name);
+                   file->release(view.data);
+                   return values;
+                 }};
   }
   return all;
 }

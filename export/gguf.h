@@ -136,9 +136,9 @@ const GgufBlockInfo* gguf_block_info(uint32_t type);  // null: unknown
 
 // Into out[numel]. Error(invalid_file) where this type cannot be decoded.
 void gguf_decode(const GgufTensor& tensor, float* out);
-// The format of the Codes in a matrix, or nothing if its type has none, or if they lie on no grid of
-// terse's (a Q4_1 with free minima, scales that Codes cannot hold): reads all blocks, keeps none.
-// `tensor_scale`: what NVFP4 keeps in another tensor.
+// The format of the Codes in a matrix, or nothing if its type has none, or if they lie on no grid
+// of terse's (a Q4_1 with free minima, scales that Codes cannot hold): reads all blocks, keeps
+// none. `tensor_scale`: what NVFP4 keeps in another tensor.
 std::optional<CodeFormat> gguf_code_format(const GgufTensor& tensor, float tensor_scale = 1.0f);
 // The Codes, of this format as gguf_code_format says.
 Codes gguf_codes_as(const GgufTensor& tensor, const CodeFormat& format, float tensor_scale = 1.0f);

@@ -156,13 +156,12 @@ class Graph {
                  std::vector<int64_t> codes, std::vector<int64_t> scales) {
     model_.initializers.push_back(
         {w.name, type, std::move(codes), [latest = latest_, &w, packing](const auto& sink) {
-                                     onnx_pack_codes(latest->of(w), packing, sink);
-                                   }});
-    model_.initializers.push_back(
-        {w.name + ".scales", OnnxType::f32, std::move(scales),
-         [latest = latest_, &w, packing](const auto& sink) {
-           onnx_pack_scales(latest->of(w), packing, w.name, sink);
+           onnx_pack_codes(latest->of(w), packing, sink);
          }});
+    model_.initializers.push_back({w.name + ".scales", OnnxType::f32, std::move(scales),
+                                   [latest = latest_, &w, packing](const auto& sink) {
+                                     onnx_pack_scales(latest->of(w), packing, w.name, sink);
+                                   }});
   }
 
   std::string linear_nbits(const std::string& name, const std::string& x, const ArtifactWeight& w,

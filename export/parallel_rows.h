@@ -37,13 +37,12 @@ template <typename Fill>
 void send_rows(int64_t rows, int64_t row_bytes, int64_t elements, const ByteSink& sink,
                const Fill& fill) {
   constexpr int64_t kPiece = 1 << 20;  // stays in a core's cache until it is written
-  const int64_t strip = std::clamp<int64_t>(kPiece / std::max<int64_t>(row_bytes, 1), 1,
-                                            std::max<int64_t>(rows, 1));
+  const int64_t strip =
+      std::clamp<int64_t>(kPiece / std::max<int64_t>(row_bytes, 1), 1, std::max<int64_t>(rows, 1));
   std::vector<std::byte> piece(static_cast<size_t>(strip * row_bytes));
   for (int64_t first = 0; first < rows; first += strip) {
     const int64_t count = std::min(strip, rows - first);
-    each_row(count, elements,
-             [&](int64_t r) { fill(first + r, piece.data() + r * row_bytes); });
+    each_row(count, elements, [&](int64_t r) { fill(first + r, piece.data() + r * row_bytes); });
     sink(std::span(piece).first(static_cast<size_t>(count * row_bytes)));
   }
 }

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "base/checksum.h"
 #include "base/error.h"
 #include "tests/support/faulty_file_system.h"
 #include "tests/support/temporary_directory.h"
@@ -52,6 +55,25 @@ TEST(FileSystem, ErrorsNameThePath) {
     EXPECT_NE(std::string(error.what()).find("/nonexistent/dir/file"), std::string::npos);
   }
   EXPECT_THROW(MappedFile("/tmp"), Error);  // a folder
+}
+
+// Released pages come back with the same bytes; memory of others is left alone.
+TEST(FileSystem, MappedFilesGivePagesBack) {
+  TemporaryDirectory dir;
+  std::string text(20'000'003, 'a');  // more than checksum() takes at a time
+  for (size_t i = 0; i < text.size(); i += 97) text[i] = static_cast<char>('b' + i % 23);
+  write_atomically(FileSystem::real(), dir / "file", text);
+  const MappedFile file(dir / "file");
+  const auto bytes = std::as_bytes(std::span(text));
+  EXPECT_EQ(checksum(file), checksum(bytes));
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), file.bytes().begin()));
+  file.release(file.bytes().subspan(5, 9000));
+  file.release(file.bytes().last(7));
+  file.release(bytes);
+  file.release({});
+  EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), file.bytes().begin()));
+  write_atomically(FileSystem::real(), dir / "empty", std::string_view(""));
+  EXPECT_EQ(checksum(MappedFile(dir / "empty")), checksum(std::span<const std::byte>()));
 }
 
 TEST(FileSystem, DirectoryOf) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -402,6 +403,26 @@ TEST(HuggingFace, FolderComesBack) {
     EXPECT_EQ(effective_values(read.weight(weight.name)), effective_values(weight));
   EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
   EXPECT_THROW(write(artifact, "hf", folder), Error);  // never over an existing model
+}
+
+// Sources may give pieces of any size, ends of elements or not.
+TEST(Verify, TakesPiecesOfAnySize) {
+  const TestFolder folder;
+  Artifact artifact = sample_artifact();
+  const std::string path = write(artifact, "hf", folder);
+  for (ArtifactWeight& weight : artifact.weights) {
+    if (weight.compressed()) continue;
+    weight.bytes = [bytes = dense_bytes(weight)](const ByteSink& sink) {
+      for (size_t at = 0; at < bytes.size(); at += 3)
+        sink(std::span(bytes).subspan(at, std::min<size_t>(3, bytes.size() - at)));
+    };
+  }
+  EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+  ArtifactWeight& last = artifact.weights.back();
+  last.bytes = [bytes = dense_bytes(last)](const ByteSink& sink) {
+    sink(std::span(bytes).first(bytes.size() - 1));
+  };
+  EXPECT_THAT(verify_file(path, artifact).different, testing::ElementsAre(last.name));
 }
 
 TEST(HuggingFace, AnyFailingCallLeavesNothing) {

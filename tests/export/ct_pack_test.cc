@@ -81,6 +81,15 @@ TEST(CtPack, EveryLengthIsTheBitStream) {
     }
 }
 
+// Enough rows for several threads: the same words as one at a time.
+TEST(CtPack, ManyRowsAreThoseOfEach) {
+  const Codes codes = random_codes(int_format(3, 0), 300, 257, 2);
+  std::vector<std::byte> all, each;
+  ct_pack_rows(codes.codes.data(), 300, 257, 3, all);
+  for (int64_t r = 0; r < 300; ++r) ct_pack_rows(codes.codes.data() + r * 257, 1, 257, 3, each);
+  EXPECT_EQ(all, each);
+}
+
 class CtFp4 : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(CtFp4, IsByteEqualToTheLibrary) {

@@ -123,10 +123,26 @@ TEST(GgufPack, CodesComeBack) {
       const auto read = gguf_codes({"w", {4, 512}, static_cast<uint32_t>(packing.type), bytes},
                                    codes.tensor_scale);
       ASSERT_TRUE(read.has_value()) << kind;
+      EXPECT_EQ(gguf_code_format({"w", {4, 512}, static_cast<uint32_t>(packing.type), bytes},
+                                 codes.tensor_scale),
+                read->format);
       EXPECT_EQ(read->codes, codes.codes) << kind;
       EXPECT_EQ(read->scales, codes.scales) << kind;
       EXPECT_EQ(to_string(read->format), to_string(codes.format)) << kind;
     }
+  }
+}
+
+// More than a thread takes at a time, and than is written at a time.
+TEST(GgufPack, ManyRowsComeBack) {
+  for (const auto& [kind, type] :
+       {std::pair{"q8_0", GgufType::q8_0}, std::pair{"q4_0", GgufType::q4_0}}) {
+    const Codes codes = sample_codes(1100, 1024, kind, 3);
+    const std::vector<std::byte> bytes = pack(codes, type);
+    const auto read = gguf_codes({"w", {1100, 1024}, static_cast<uint32_t>(type), bytes});
+    ASSERT_TRUE(read.has_value()) << kind;
+    EXPECT_EQ(read->codes, codes.codes) << kind;
+    EXPECT_EQ(read->scales, codes.scales) << kind;
   }
 }
 

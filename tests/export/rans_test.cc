@@ -152,10 +152,11 @@ TEST_P(EveryIsa, EveryTypeComesBackInPiecesOfAnySize) {
   for (const DType dtype :
        {DType::f64, DType::f32, DType::f16, DType::bf16, DType::i64, DType::i8}) {
     const auto width = static_cast<size_t>(dtype_size(dtype));
-    for (const size_t count : {size_t{0}, size_t{1}, size_t{77}, size_t{300001}}) {
+    for (const size_t count :
+         {size_t{0}, size_t{1}, size_t{77}, size_t{300001}, (size_t{1} << 20) + 5}) {
       std::vector<std::byte> data(count * width);
       for (std::byte& b : data) b = static_cast<std::byte>(random() % 7);
-      for (const size_t piece : {size_t{13}, size_t{1} << 20})
+      for (const size_t piece : {count > 300001 ? size_t{1} << 24 : size_t{13}, size_t{1} << 20})
         EXPECT_EQ(elements_of(dtype, planes_of(dtype, data, piece), static_cast<int64_t>(count)),
                   data)
             << dtype_name(dtype) << " " << count << " " << piece;

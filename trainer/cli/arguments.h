@@ -78,8 +78,9 @@ struct InspectArguments {
 struct DoctorArguments {};
 
 struct BenchArguments {
-  std::string what;  // comm | exchange | quant | train
+  std::string what;  // comm | exchange | export | quant | sparse | train
   bool quick = false;
+  std::string folder;  // export: where its files go; "" = the folder for temporary files
 };
 
 struct PlanArguments {

@@ -10,6 +10,7 @@ int lab_mask_verb(const CommonArguments& common, const LabArguments& arguments);
 int lab_optimize_verb(const CommonArguments& common, const LabArguments& arguments);
 int bench_comm_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_exchange_verb(const CommonArguments& common, const BenchArguments& arguments);
+int bench_export_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_quant_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_sparse_verb(const CommonArguments& common, const BenchArguments& arguments);
 int bench_train_verb(const CommonArguments& common, const BenchArguments& arguments);

@@ -243,6 +243,9 @@ void Parser::add_bench() {
       {"comm", "encoding and decoding as multiples of memcpy"},
       {"exchange",
        "averaging over the ranks as a multiple of dense bf16; under mpirun or torchrun"},
+      {"export",
+       "exporting a model of a billion parameters and reading it back, against cp of the same "
+       "bytes; the memory they take"},
       {"quant", "quantizing as a multiple of memcpy"},
       {"sparse", "making and using masks as multiples of memcpy; products with N:M weights"},
       {"train",
@@ -254,6 +257,10 @@ void Parser::add_bench() {
     arguments->what = name;
     CLI::App* app = part(bench, name, summary, "terse bench " + name + " --quick --json");
     app->add_flag("--quick", arguments->quick, "about 40 seconds, fewer repetitions");
+    if (name == "export")
+      app->add_option("--folder", arguments->folder,
+                      "where its files go for a while, about 10 GB (200 MB with --quick), best in "
+                      "memory; default: the folder for temporary files");
     verbs_.push_back({app, [arguments] { return *arguments; }});
   }
 }

@@ -15,6 +15,7 @@ int verb_lab(const CommonArguments& common, const LabArguments& arguments) {
 int verb_bench(const CommonArguments& common, const BenchArguments& arguments) {
   if (arguments.what == "comm") return bench_comm_verb(common, arguments);
   if (arguments.what == "exchange") return bench_exchange_verb(common, arguments);
+  if (arguments.what == "export") return bench_export_verb(common, arguments);
   if (arguments.what == "quant") return bench_quant_verb(common, arguments);
   if (arguments.what == "sparse") return bench_sparse_verb(common, arguments);
   TERSE_CHECK(arguments.what == "train", "bench {}", arguments.what);

@@ -90,6 +90,8 @@ TEST(Parse, BenchAndLab) {
   const auto b = parse_as<BenchArguments>({"bench", "comm", "--quick"});
   EXPECT_EQ(b.what, "comm");
   EXPECT_TRUE(b.quick);
+  EXPECT_EQ(parse_as<BenchArguments>({"bench", "export", "--folder", "/dev/shm"}).folder,
+            "/dev/shm");
   const auto x = parse_as<LabArguments>({"lab", "exchange", "--codec", "onebit", "--set",
                                          "block=4096", "--in", "i{rank}", "--out", "o"});
   EXPECT_EQ(x.what + " " + x.name + " " + x.in + " " + x.out, "exchange onebit i{rank} o");
