@@ -2,7 +2,7 @@
 
     transformers_test.py CASE CT_MODEL ENGINE_MODEL TERSE WORK_FOLDER [KIND]
 
-CASE: perplexity KIND | library KIND | tokenizer. Needs .venv-engines, which scripts/setup --peers makes; exits
+CASE: perplexity KIND | trained KIND | library KIND | tokenizer. Needs .venv-engines, which scripts/setup --peers makes; exits
 with 77 and a reason where it is missing.
 """
 import json
@@ -18,8 +18,11 @@ ENGINE = ROOT / ".venv-engines/bin/python"
 TEXT = ROOT / "LICENSE"
 CONTEXT = 128  # of engine_model
 
-# Both compute in fp32 with the same rounded inputs; sums in another order put a few inputs on the other
-# side of a rounding. The requirement is 0.1 %.
+# The requirement is 0.1 %. Both compute in fp32 with the same rounded inputs; sums in another order put some
+# of them on the other side of a rounding (of one token in twenty the value of largest magnitude, which lies on
+# a tie), and later layers multiply the difference: random networks of these sizes, of which 500 tokens are
+# scored, differ by 0.1 % with 8-bit inputs and by 2 % with 4-bit ones. So inputs are rounded in trained
+# networks, on more text.
 TOLERANCE = 1e-3
 
 
@@ -65,28 +68,104 @@ def load(folder):
     return model.to(torch.float32).eval()
 
 
+def mean_nll(model, batches):
+    import torch
+
+    nll, tokens = 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            ids = torch.tensor(batch)
+            logp = torch.log_softmax(model(ids[:, :-1]).logits.double(), -1)
+            nll -= logp.gather(-1, ids[:, 1:, None]).sum().item()
+            tokens += ids[:, 1:].numel()
+    return nll / tokens, tokens
+
+
 def perplexity_inside(folder):
     import torch
 
     torch.set_num_threads(2)
     model = load(folder / "ct")
-    nll, tokens = 0.0, 0
-    with torch.no_grad():
-        for window in windows(folder):
-            ids = torch.tensor([window])
-            logp = torch.log_softmax(model(ids[:, :-1]).logits.double(), -1)
-            nll -= logp.gather(-1, ids[:, 1:, None]).sum().item()
-            tokens += ids.shape[1] - 1
-    print(json.dumps({"perplexity": math.exp(nll / tokens), "tokens": tokens}))
+    every = windows(folder)
+    batches = [every[i:i + 8] for i in range(0, len(every), 8)]
+    nll, tokens = mean_nll(model, batches)
+    for module in model.modules():
+        module.quantization_enabled = False  # inputs stay as they are
+    unrounded, _ = mean_nll(model, batches)
+    print(json.dumps({"perplexity": math.exp(nll), "tokens": tokens, "unrounded": math.exp(unrounded)}))
+
+
+def evaluated(programs, path, data):
+    return json.loads(run(programs["terse"], "eval", path, "--data", data, "--compute", "fp32", "--json"))
+
+
+def compare(programs, folder, kind):
+    """The perplexities of folder/ct, here and there."""
+    theirs = json.loads(run(ENGINE, __file__, "perplexity_inside", folder).splitlines()[-1])
+    ours = evaluated(programs, folder / "ct", folder / "data")
+    print(kind, ours, theirs)
+    assert ours["tokens"] == theirs["tokens"]
+    assert abs(ours["perplexity"] / theirs["perplexity"] - 1) < TOLERANCE, (kind, ours, theirs)
+    return ours, theirs
 
 
 def perplexity(programs, folder, kind):
     prepare(programs, folder, kind)
-    theirs = json.loads(run(ENGINE, __file__, "perplexity_inside", folder).splitlines()[-1])
-    ours = json.loads(run(programs["terse"], "eval", folder / "ct", "--data", folder / "data", "--compute", "fp32", "--json"))
-    print(kind, ours, theirs)
-    assert ours["tokens"] == theirs["tokens"]
-    assert abs(ours["perplexity"] / theirs["perplexity"] - 1) < TOLERANCE, (kind, ours, theirs)
+    compare(programs, folder, kind)
+
+
+RECIPE = """
+[model]
+layers = 2
+width = 128
+heads = 4
+kv_heads = 2
+hidden = 256
+context = {context}
+[data]
+text = {text}
+dir = "{data}"
+vocab = 600
+valid = 0.3
+[train]
+steps = 300
+batch_tokens = 1024
+device = "cpu"
+[optim]
+name = "adamw"
+lr = 3e-3
+[qat]
+ignore = ["lm_head"]
+{qat}
+"""
+
+LEARNED = 'target = "none"\ngrid = "int_signed"\nact_bits = 8\nhadamard = 0\nestimator = "lsq"\n'
+QAT = {
+    "w8a8": 'target = "compressed-tensors:w8a8"',
+    "w4a4": 'target = "compressed-tensors:w4a4"',
+    "w4a4_hadamard": 'target = "compressed-tensors:w4a4-hadamard"',
+    # Learned steps: one scale for all tokens.
+    "w8a8_static": LEARNED + "weight_bits = 8\ngroup = 0",
+    "w4a8_static": LEARNED + "weight_bits = 4\ngroup = 128",
+}
+
+
+def trained(programs, folder, kind):
+    """A model trained with rounded inputs: the run, its file, and transformers have one perplexity."""
+    run("rm", "-rf", folder)
+    folder.mkdir(parents=True)
+    texts = [TEXT, *sorted(ROOT.glob("docs/*.md"))]
+    recipe = folder / "recipe.toml"
+    recipe.write_text(RECIPE.format(context=CONTEXT, text=json.dumps([str(t) for t in texts]),
+                                    data=folder / "data", qat=QAT[kind]))
+    run(programs["terse"], "train", recipe, "--out", folder / "run")
+    run(programs["terse"], "export", folder / "run", "--format", "compressed-tensors", "--out", folder / "ct")
+    ours, theirs = compare(programs, folder, kind)
+    of_run = evaluated(programs, folder / "run", folder / "data")
+    assert abs(of_run["perplexity"] / ours["perplexity"] - 1) < 1e-5, (kind, of_run, ours)
+    # With 8 bits rounding changes too little for a perplexity to show it.
+    if "a4" in kind:
+        assert abs(theirs["unrounded"] / theirs["perplexity"] - 1) > TOLERANCE, (kind, theirs)
 
 
 def library_inside(folder):
