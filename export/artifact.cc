@@ -1,5 +1,6 @@
 #include "export/artifact.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <set>
@@ -68,6 +69,11 @@ const ArtifactWeight& Artifact::weight(std::string_view name) const {
   for (const ArtifactWeight& w : weights)
     if (w.name == name) return w;
   fail(ExitCode::usage, "the model has no weight named \"{}\"", name);
+}
+
+bool Artifact::rounds_inputs() const {
+  return std::any_of(weights.begin(), weights.end(),
+                     [](const ArtifactWeight& w) { return w.input.has_value(); });
 }
 
 std::vector<WeightName> Artifact::names() const {

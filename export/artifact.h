@@ -20,6 +20,7 @@
 #include "export/safetensors.h"
 #include "export/shapes.h"
 #include "qat/codes.h"
+#include "qat/input_format.h"
 
 namespace terse {
 
@@ -30,16 +31,6 @@ struct TokenizerData {
   bool add_bos = true;
   bool add_space_prefix = true;  // sentencepiece's add_dummy_prefix
   std::string model;             // the bytes of tokenizer.model; empty where it is not known
-};
-
-// How a linear layer's input is rounded before the product, symmetric around 0, as engines do it:
-//   code = clamp(rint(x / scale), -2^(bits-1), 2^(bits-1) - 1), ties to even; x becomes code *
-//   scale
-// where the scale of a token is its largest magnitude / ((2^bits - 1) / 2), in fp32.
-struct InputFormat {
-  int bits = 8;        // 2 to 8
-  float scale = 0.0f;  // one for all tokens, fixed by training; 0: each token has its own
-  bool operator==(const InputFormat&) const = default;
 };
 
 struct ArtifactWeight {
@@ -53,11 +44,9 @@ struct ArtifactWeight {
   // compressed: `codes` makes the Codes, whose format is known beforehand.
   std::optional<CodeFormat> format;
   std::function<Codes()> codes;
-  // One scale for all values of the layer's input, learned in training (qat/lsq.h); empty: none, or
-  // computed per token.
-  std::optional<float> input_step = std::nullopt;
-  // Of the product's other side; empty: not rounded, or not in this way.
-  std::optional<InputFormat> input = {};
+  // What becomes of the product's other side, in the space of the codes; empty: it is not rounded,
+  // or the file that this was read from does not say how.
+  std::optional<InputFormat> input = std::nullopt;
 
   bool compressed() const { return format.has_value(); }
 };
@@ -67,11 +56,13 @@ struct Artifact {
   std::optional<VitShape> vit;  // a vision transformer; no tokenizer then
   TokenizerData tokenizer;
   std::vector<ArtifactWeight> weights;  // in forward order; names unique
-  int64_t act_bits = 16;                // what the forward rounded activations to (16 = not at all)
-  Metadata metadata;                    // recipe, run, method: written into every file
-  std::shared_ptr<const void> keep;     // whatever the sources read from
+  int64_t act_bits = 16;  // of training's activations, whether or not the weights say how
+  Metadata metadata;      // recipe, run, method: written into every file
+  std::shared_ptr<const void> keep;  // whatever the sources read from
 
   const ArtifactWeight& weight(std::string_view name) const;  // missing: Error(usage)
+  // Some layer's input is rounded, as far as the weights say.
+  bool rounds_inputs() const;
   // The tensors that its shape has.
   std::vector<WeightName> names() const;
   // Each of them is present once with its shape; Error(invalid_file) otherwise.

@@ -70,6 +70,11 @@ std::string scale_dtype(ScaleType type) {
 
 }  // namespace
 
+bool ct_rounds(const InputFormat& input) {
+  const bool known = input.scale > 0.0f || input.rule == ScaleRule::absmax;
+  return known && input.grid == "int_signed" && input.bits >= 2 && input.bits <= 8;
+}
+
 Fit ct_fit(const CodeFormat& format) {
   Fit fit = is_fp4(format) ? fit_fp4(format) : fit_integers(format);
   if (fit.verdict == Verdict::impossible || format.hadamard == 0) return fit;
@@ -91,7 +96,7 @@ CtScheme ct_scheme(const ArtifactWeight& weight) {
   scheme.strategy = scheme.group > 0 ? "group" : "channel";
   scheme.scale = scale_dtype(format.scale_type);
   scheme.hadamard = format.hadamard;
-  if (weight.input) {
+  if (weight.input && ct_rounds(*weight.input)) {
     scheme.input_bits = weight.input->bits;
     scheme.input_static = weight.input->scale > 0.0f;
   }

@@ -28,9 +28,11 @@ struct CtScheme {
   auto operator<=>(const CtScheme&) const = default;
 };
 
+// Whether readers can be told so: int_signed of 2 to 8 bits by largest magnitude, or of one scale.
+bool ct_rounds(const InputFormat& input);
 // Whether the layout has a place for these Codes.
 Fit ct_fit(const CodeFormat& format);
-// Of a compressed weight that fits.
+// Of a compressed weight that fits; without its input where readers cannot be told.
 CtScheme ct_scheme(const ArtifactWeight& weight);
 // "w4a16", "w8a8", "w4a4-hadamard", "nvfp4", "mxfp4": the field's short names.
 std::string ct_name(const CtScheme& scheme);

@@ -4,6 +4,7 @@
 #pragma once
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,7 @@ namespace terse {
 struct StoredTensor {
   std::vector<int64_t> shape;
   std::function<std::vector<float>()> values;
+  std::optional<InputFormat> input = std::nullopt;  // of its layer, where the file says it
 };
 using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;  // Hugging Face's names
 

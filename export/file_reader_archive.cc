@@ -33,8 +33,9 @@ StoredTensors stored_in_file(const std::string& path, const LlamaShape&) {
   for (const std::string& name : archive_weights(*file)) {
     ArtifactWeight weight = archive_weight(file, name);
     std::vector<int64_t> shape = weight.shape;
+    const std::optional<InputFormat> input = weight.input;
     all[name] = {std::move(shape),
-                 [weight = std::move(weight)] { return effective_values(weight); }};
+                 [weight = std::move(weight)] { return effective_values(weight); }, input};
   }
   return all;
 }
@@ -76,6 +77,14 @@ std::map<int, int64_t> histogram(const ArchiveFile& file, const ArchiveTensor& t
   return counts.histogram();
 }
 
+// What the file says of the layer's input, beside the tensor that has its codes or values.
+std::string input_beside(const ArchiveFile& file, std::string tensor) {
+  for (const std::string_view part : {"/codes", "/values"})
+    if (tensor.ends_with(part)) tensor.resize(tensor.size() - part.size());
+  const auto found = file.metadata().find("input/" + tensor);
+  return found == file.metadata().end() ? "" : shortened(found->second);
+}
+
 Inspection inspect_archive(const std::string& path) {
   const ArchiveFile file(path);
   Inspection out;
@@ -88,7 +97,8 @@ Inspection inspect_archive(const std::string& path) {
     out.tensors.push_back(
         {tensor.name, fmt::format("{}{}", dtype_name(tensor.dtype), tensor.coded ? "*" : ""),
          tensor.shape, static_cast<int64_t>(tensor.stored.size()),
-         out.checksums == "ok" ? histogram(file, tensor) : std::map<int, int64_t>()});
+         out.checksums == "ok" ? histogram(file, tensor) : std::map<int, int64_t>(),
+         input_beside(file, tensor.name)});
     out.parameters += tensor.numel();
   }
   return out;

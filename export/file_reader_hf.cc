@@ -24,7 +24,8 @@ StoredTensors stored_compressed(const std::string& folder) {
   const auto artifact = std::make_shared<const Artifact>(import_hf(folder));
   StoredTensors all;
   for (const ArtifactWeight& weight : artifact->weights)
-    all[weight.name] = {weight.shape, [artifact, &weight] { return effective_values(weight); }};
+    all[weight.name] = {weight.shape, [artifact, &weight] { return effective_values(weight); },
+                        weight.input};
   return all;
 }
 
@@ -64,6 +65,7 @@ void add_compressed(Inspection& out, const std::string& folder, const HfTensors&
                          weight.shape,
                          bytes_of_module(tensors, module),
                          {}};
+    if (weight.input) tensor.input = to_string(*weight.input);
     if (weight.compressed()) {
       tensor.type = type_of(*weight.format);
       CodeCounts counts;

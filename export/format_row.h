@@ -48,6 +48,8 @@ struct FormatRow {
       write_shards = nullptr;
   // What readers of this format are known not to do as the training did.
   std::function<std::vector<std::string>(const Artifact&)> warnings = nullptr;
+  // Whether the file says what becomes of this weight's input, which it has. Null: it never does.
+  std::function<bool(const ArtifactWeight&)> holds_input = nullptr;
   // What `--requantize` makes of a matrix that does not fit (export/requantize.h): codes on the
   // grid of this [qat] target, or "f32", "f16", "bf16": dense. Empty: it cannot.
   std::string requantize_as = "";

@@ -105,6 +105,13 @@ void check_export(const ExportFormat& format, const Artifact& artifact) {
   }
 }
 
+Artifact as_stored(Artifact artifact, const FormatRow& row) {
+  for (ArtifactWeight& weight : artifact.weights)
+    if (weight.input && (row.holds_input == nullptr || !row.holds_input(weight)))
+      weight.input.reset();
+  return artifact;
+}
+
 ExportReport export_artifact(FileSystem& fs, const Artifact& artifact, const ExportFormat& format,
                              const std::string& out, int64_t shard_bytes) {
   const FormatRow& row = format_row(format);

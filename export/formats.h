@@ -40,6 +40,9 @@ std::string export_list_json();
 // Throws Error(usage) naming the first tensor that the format cannot hold exactly, and the remedy.
 void check_export(const ExportFormat& format, const Artifact& artifact);
 
+// As a file of this format says it: without the roundings of inputs that it has no place for.
+Artifact as_stored(Artifact artifact, const FormatRow& row);
+
 struct ExportReport {
   std::string path;
   int64_t bytes = 0;  // of all files

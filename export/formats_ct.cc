@@ -58,6 +58,9 @@ FormatRow row_of(const std::string& type) {
     write_compressed_tensors(fs, artifact, type, out, shard_bytes);
   };
   row.warnings = compressed_tensors_warnings;
+  row.holds_input = [](const ArtifactWeight& weight) {
+    return weight.compressed() && ct_rounds(*weight.input);
+  };
   row.file_name = "compressed-tensors";
   return row;
 }

@@ -25,8 +25,9 @@ std::string to_json(const VerifyResult& result);  // {"tensors", "equal", "diffe
 
 // Decodes every tensor of the file at `path` (GGUF, a safetensors file or a folder with
 // model.safetensors) and compares with the artifact's effective values, bit for bit but that the
-// sign of a zero does not count. A file that
-// cannot be read at all, or with tensors that the model lacks, is an Error(invalid_file).
+// sign of a zero does not count; and what the file says of a layer's input with what the artifact
+// does. A file that cannot be read at all, or with tensors that the model lacks, is an
+// Error(invalid_file).
 VerifyResult verify_file(const std::string& path, const Artifact& artifact);
 
 }  // namespace terse

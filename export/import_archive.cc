@@ -257,6 +257,8 @@ ArtifactWeight archive_weight(const std::shared_ptr<const ArchiveFile>& file,
                               const std::string& name) {
   ArtifactWeight weight;
   weight.name = name;
+  if (const std::string* text = text_of(*file, "input/" + name); text != nullptr)
+    weight.input = parse_input_format(*text);
   if (const std::string* text = text_of(*file, "codes/" + name); text != nullptr) {
     const CodesPlace place = place_of(*file, name, *text);
     weight.shape = {place.rows, place.columns};

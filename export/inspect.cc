@@ -55,6 +55,7 @@ std::string to_text(const Inspection& in) {
     text +=
         fmt::format("  {:<48} {:<6} {:<14} {:>12} bytes {:>7.3f} bits\n", t.name, t.type,
                     fmt::format("[{}]", fmt::join(t.shape, ", ")), t.bytes, t.bits_per_weight());
+    if (!t.input.empty()) text += fmt::format("     input {}\n", t.input);
     if (t.histogram.empty() || t.histogram.size() > 16) continue;
     text += "     codes";
     for (const auto& [code, count] : t.histogram) text += fmt::format(" {}:{}", code, count);
@@ -80,6 +81,7 @@ std::string to_json(const Inspection& in) {
                            {"shape", t.shape},
                            {"bytes", t.bytes},
                            {"bits_per_weight", t.bits_per_weight()}};
+    if (!t.input.empty()) tensor["input"] = t.input;
     for (const auto& [code, count] : t.histogram) tensor["codes"][fmt::format("{}", code)] = count;
     json["tensors"].push_back(std::move(tensor));
   }

@@ -14,6 +14,8 @@ struct InspectTensor {
   std::vector<int64_t> shape;
   int64_t bytes = 0;
   std::map<int, int64_t> histogram;  // code -> count, where the type has codes
+  // What becomes of the layer's input (qat/input_format.h); empty: the file says nothing.
+  std::string input = "";
   double bits_per_weight() const;
 };
 

@@ -88,6 +88,7 @@ class Writer {
   void add_weight(const ArtifactWeight& weight) {
     const auto layout = layout_of(pattern_of(weight));
     if (layout) metadata_["layout/" + weight.name] = layout->text();
+    if (weight.input) metadata_["input/" + weight.name] = to_string(*weight.input);
     if (weight.compressed()) return add_codes(weight, layout);
     if (!weight.pattern.empty()) metadata_["pattern/" + weight.name] = weight.pattern;
     if (!layout) return add(weight.name, weight.dtype, weight.shape, weight.bytes);

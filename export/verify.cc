@@ -26,6 +26,7 @@ VerifyResult verify_file(const std::string& path, const Artifact& artifact) {
     ++result.tensors;
     const auto found = stored.find(weight.name);
     const bool equal = found != stored.end() && found->second.shape == weight.shape &&
+                       (!found->second.input || found->second.input == weight.input) &&
                        same_values(found->second.values(), effective_values(weight));
     if (equal) ++result.equal;
     if (!equal) result.different.push_back(weight.name);

@@ -21,11 +21,14 @@
 //   half_away   round(t), ties away from zero
 //   ggml_shift  trunc(t + (0.5 - code_min)) + code_min
 //   fp4         the nearest E2M1 value, ties to the even mantissa, doubled
+//   quotient    nearest, of the quotient itself (below)
 // z / scale is a product with the fp32 inverse of the scale as stored: rounded to its type and
 // never below the type's smallest normal number, so that an encoder that reads the file's scale
 // finds the same codes. `ggml` takes the inverse of the scale before it is rounded, as ggml does
 // for Q4_0 and Q8_0, and so equals ggml's blocks bit for bit wherever their scale is a normal
-// number.
+// number. `quotient` divides, as compressed-tensors does where it rounds inputs: under absmax a
+// negative value of largest magnitude lies at -(2^b - 1) / 2 codes, a tie, which the last bit of
+// the quotient decides (of tokens of 128 normal values that is another code for one in eleven).
 //
 // A group that holds NaN or infinity gets the scale NaN. Free of torch.
 #pragma once
@@ -38,7 +41,7 @@
 namespace terse {
 
 enum class ScaleRule : uint8_t { rms, signed_max, absmax, learned, absmean, mx_floor, mx_round };
-enum class Rounding : uint8_t { floor, nearest, ggml_shift, half_away, fp4 };
+enum class Rounding : uint8_t { floor, nearest, ggml_shift, half_away, fp4, quotient };
 
 struct Grid {
   CodeFormat format;

@@ -22,7 +22,7 @@ struct LinearLayer : torch::CustomClassHolder {
   at::ScalarType compute = at::kBFloat16;
   std::optional<Quantizer> activations;
   std::optional<LearnedStep> input_step;           // of activations, where it is learned
-  size_t input_edge = 0;                           // its place among autograd's edges
+  size_t input_edge = 0;                           // its place among autograd's edges; 0: fixed
   bool calibrating = false;                        // the next input sets input_step
   std::unique_ptr<Representation> representation;  // null: plain
   Masked* masked = nullptr;                        // the representation, where it is one

@@ -163,13 +163,14 @@ __device__ float fp4_code(float t, float most) {
   return copysignf(rintf(size / distance) * distance, t);
 }
 
-// `inverse`: of a step of the code.
-__device__ float code_of(const QuantizeSpec& spec, float z, float inverse) {
-  const float t = __fmul_rn(z, inverse);
-  switch (spec.rounding) {
+// `step`: the value of a step of the code, and its inverse.
+__device__ float code_of(const QuantizeSpec& spec, float z, float step, float inverse) {
+  const float t = spec.rounding == 5 ? __fdiv_rn(z, step) : __fmul_rn(z, inverse);
+  switch (spec.rounding) {  // by the values of Rounding
     case 0:
       return floorf(clamp(t, spec.least, spec.most + 0.5f));
     case 1:
+    case 5:
       return rintf(clamp(t, spec.least, spec.most));
     case 2:
       return truncf(clamp(__fadd_rn(t, 0.5f - spec.least), 0.0f, spec.most - spec.least)) +
@@ -239,7 +240,7 @@ __global__ void quantize_kernel(QuantizeSpec spec, RowSource in, RowTarget out, 
       const int i = first + static_cast<int>(threadIdx.x), column = g * group + i;
       bool pass = false;
       if (i < group) {
-        const float q = code_of(spec, row[column], inverse);
+        const float q = code_of(spec, row[column], step, inverse);
         const float zq = __fmul_rn(__fadd_rn(q, spec.offset), step);
         pass = passes(spec, row[column], zq, step, inverse);
         if (out.codes) out.codes[start + column] = static_cast<signed char>(q);

@@ -61,7 +61,7 @@ class LinearFunction : public Function<LinearFunction> {
     const at::Tensor dy = rows_of(grads[0]).contiguous();
     variable_list result(kFirstParameter + kMostParameters + 1);  // one an argument of forward
     const bool step_learns =
-        layer->input_step && !layer->frozen && ctx->needs_input_grad(layer->input_edge);
+        layer->input_edge != 0 && !layer->frozen && ctx->needs_input_grad(layer->input_edge);
     if (ctx->needs_input_grad(0) || step_learns) {
       const at::Tensor d = times_weight(*layer, saved[0], dy);
       result[0] =
@@ -227,10 +227,11 @@ bool QuantizedLinear::calibrate() {
   return impl_->layer->calibrating;
 }
 
-std::optional<float> QuantizedLinear::input_step() const {
+std::optional<InputFormat> QuantizedLinear::input() const {
   const LinearLayer& layer = *impl_->layer;
-  if (!layer.input_step) return std::nullopt;
-  return layer.input_step->scales().item<float>();
+  if (!layer.activations) return std::nullopt;
+  const float scale = layer.input_step ? layer.input_step->scales().item<float>() : 0.0f;
+  return input_format(layer.activations->grid, scale);
 }
 
 Codes QuantizedLinear::codes() const {
@@ -258,6 +259,7 @@ void QuantizedLinear::use_codes(const Codes& codes) {
     layer.representation = make_uniform(layer.name, quantizer);
   }
   if (!codes.format.pattern.empty() && !layer.masked) put_behind_mask(layer, {});
+  if (layer.activations) layer.activations->grid.format.hadamard = codes.format.hadamard;
   const at::Tensor decoded =
       at::empty(layer.weight.sizes(), layer.weight.options().dtype(layer.compute));
   layer.representation->adopt(codes, decoded);
@@ -266,9 +268,19 @@ void QuantizedLinear::use_codes(const Codes& codes) {
   layer.frozen = true;
 }
 
-void QuantizedLinear::use_input_step(float step) {
-  TERSE_CHECK(impl_->layer->input_step, "{} has no step of its input", name());
-  impl_->layer->input_step->fix(step);
+void QuantizedLinear::use_input(const std::optional<InputFormat>& input) {
+  LinearLayer& layer = *impl_->layer;
+  layer.activations.reset();
+  layer.input_step.reset();
+  layer.input_edge = 0;
+  layer.on_codes = false;
+  if (!input) return;
+  const Grid grid = input_grid(*input, 0);
+  layer.activations = Quantizer{grid, {Estimator::Kind::straight_through, 1.0f}};
+  if (input->scale == 0.0f) return;
+  layer.input_step =
+      LearnedStep::of_input(grid.format, layer.weight.size(1), layer.weight.device());
+  layer.input_step->fix(input->scale);
 }
 
 at::Tensor QuantizedLinear::effective_weight() const {

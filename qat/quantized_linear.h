@@ -13,6 +13,7 @@
 #include <string>
 
 #include "qat/codes.h"
+#include "qat/input_format.h"
 #include "qat/options.h"
 #include "sparsity/options.h"
 
@@ -77,12 +78,13 @@ class QuantizedLinear {
   Codes codes() const;
   // Of the latest refresh(); empty where nothing is masked.
   std::optional<WeightMask> mask() const;
-  // Runs on given Codes from now on: evaluation of a checkpoint or an exported file. The weight is
-  // then ignored and gets no gradient.
+  // What the forward does to its input now; empty: nothing but the weight's rotation.
+  std::optional<InputFormat> input() const;
+  // What it does from now on, whatever the options said: evaluation of a checkpoint or an exported
+  // file. To be followed by use_codes(), whose rotation the input then gets, too, or by refresh().
+  void use_input(const std::optional<InputFormat>& input);
+  // Runs on given Codes from now on. The weight is then ignored and gets no gradient.
   void use_codes(const Codes& codes);
-  // The input's learned step as the forward has it; empty where it is computed per token.
-  std::optional<float> input_step() const;
-  void use_input_step(float step);
   // What the forward multiplies with, as fp32 in the stored space: decoded codes, or the weight
   // rounded to the compute type.
   at::Tensor effective_weight() const;

@@ -1,5 +1,7 @@
 #include "qat/targets.h"
 
+#include "qat/input_format.h"
+
 namespace terse {
 namespace {
 
@@ -13,7 +15,7 @@ Grid fitted(const std::string& name, int bits, int64_t group, ScaleType scale_ty
 
 // What compressed-tensors computes for dynamic activations: max |z| / (2^(b-1) - 1/2) per token.
 Grid per_token(int bits) {
-  return with_rule(mse_grid("int_signed", bits, 0, ScaleType::f32, 0), ScaleRule::absmax);
+  return input_grid({.bits = bits}, 0);
 }
 
 Target dense(const char* name) {

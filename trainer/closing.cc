@@ -101,8 +101,8 @@ ModelShape run_shape(const std::string& run, const Recipe& recipe, const StateRe
 
 Artifact run_artifact(const std::string& run, const Recipe& recipe,
                       const std::shared_ptr<Checkpoint>& checkpoint) {
-  Artifact artifact =
-      artifact_of(checkpoint, run_shape(run, recipe, *checkpoint), compute_type(recipe.train));
+  Artifact artifact = artifact_of(checkpoint, run_shape(run, recipe, *checkpoint), recipe.qat,
+                                  compute_type(recipe.train));
   if (!artifact.vit) artifact.tokenizer = tokenizer_data(Tokenizer::load(tokenizer_path(run)));
   artifact.act_bits = recipe.qat.activation_bits();
   artifact.metadata = {{"run", run},
@@ -114,16 +114,16 @@ Artifact run_artifact(const std::string& run, const Recipe& recipe,
 }
 
 Served served_by(const std::string& path) {
-  if (!is_run(path)) return {read_artifact(path), {}, std::nullopt};
+  if (!is_run(path)) return {read_artifact(path), std::nullopt};
   Recipe recipe = recipe_of(path);
   Artifact artifact = run_artifact(path, recipe, checkpoint_of(path, 0));
-  return {std::move(artifact), recipe.qat, std::move(recipe)};
+  return {std::move(artifact), std::move(recipe)};
 }
 
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
                               Group group, const ComputeOptions& compute,
                               const std::function<void()>& between) {
-  const auto model = model_of(artifact, recipe.qat, compute);
+  const auto model = model_of(artifact, compute);
   const auto valid = data.validation(recipe.model.llama.context);
   return evaluate_record(*model, *valid, group, 0, between);
 }
@@ -190,7 +190,7 @@ std::optional<VerifiedExport> export_as_asked(const std::string& run, const Reci
   const std::string out =
       recipe.export_.path.empty() ? default_export_path(run, format) : recipe.export_.path;
   VerifiedExport exported = export_and_verify(artifact, format, out);
-  write_probe_of(artifact, {}, data, out);
+  write_probe_of(as_stored(artifact, format_row(resolve_format(format))), data, out);
   add_result(run, exported);
   return exported;
 }

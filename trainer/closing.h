@@ -19,11 +19,10 @@ namespace terse {
 Artifact run_artifact(const std::string& run, const Recipe& recipe,
                       const std::shared_ptr<Checkpoint>& checkpoint);
 
-// What `path` serves: a run's final Codes and how its forward treats activations, or the weights of
-// an exported file, whose readers leave activations as they are.
+// What `path` serves: a run's final Codes and what its forward does to activations, or those of an
+// exported file, as far as it says them.
 struct Served {
   Artifact artifact;
-  QatOptions qat;                // of a run
   std::optional<Recipe> recipe;  // of a run
 };
 Served served_by(const std::string& path);

@@ -91,9 +91,8 @@ Windows windows_of(const Examples& text, int64_t count) {
   return all;
 }
 
-double perplexity_here(const Artifact& artifact, const QatOptions& qat, const Windows& windows,
-                       int64_t targets) {
-  const auto model = model_of(artifact, qat, {.type = at::kFloat});
+double perplexity_here(const Artifact& artifact, const Windows& windows, int64_t targets) {
+  const auto model = model_of(artifact, {.type = at::kFloat});
   double nll = 0;
   for (const std::vector<int64_t>& window : windows) {
     const at::Tensor row = at::tensor(at::ArrayRef<int64_t>(window), at::kLong).view({1, -1});
@@ -114,8 +113,7 @@ const EngineProgram& engine_program(const std::string& name) {
 }
 
 EngineCheck check_in_engine(const EngineProgram& engine, const std::string& path,
-                            const Artifact& artifact, const QatOptions& qat, const DataFiles& data,
-                            int64_t windows) {
+                            const Artifact& artifact, const DataFiles& data, int64_t windows) {
   if (artifact.vit)
     fail(ExitCode::usage, "{} reads models of text, and {} is one of images", engine.name, path);
   const std::string python = in_source_tree(engine, engine.python);
@@ -124,7 +122,7 @@ EngineCheck check_in_engine(const EngineProgram& engine, const std::string& path
   const Windows scored = windows_of(*text, windows);
   const std::string beside = probe_path(path);
   const LogitsProbe probe =
-      FileSystem::real().exists(beside) ? read_probe(beside) : make_probe(artifact, qat, data);
+      FileSystem::real().exists(beside) ? read_probe(beside) : make_probe(artifact, data);
   const WorkFolder work;
   const std::string windows_file = work.write("windows.json", json(scored).dump());
   const std::string probe_file = work.write("probe.json", json(probe.ids).dump());
@@ -145,7 +143,7 @@ EngineCheck check_in_engine(const EngineProgram& engine, const std::string& path
     fail(ExitCode::invalid_file, "{} gave no answer on {} ({}): {}", engine.name, path, e.what(),
          output.substr(0, 400));
   }
-  check.terse_perplexity = perplexity_here(artifact, qat, scored, text->targets());
+  check.terse_perplexity = perplexity_here(artifact, scored, text->targets());
   check.probe_difference = probe_difference(probe, log_probabilities);
   check.agrees =
       std::abs(check.perplexity / check.terse_perplexity - 1) <= engine.perplexity_tolerance &&

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "export/artifact.h"
-#include "qat/options.h"
 #include "trainer/data_files.h"
 
 namespace terse {
@@ -34,11 +33,10 @@ struct EngineCheck {
 };
 std::string to_json(const EngineCheck& check);
 
-// `windows`: how many of the validation text are scored, by both. `qat`: as make_probe. The probe
-// is the one beside the file if there is one. Error(usage) if the model is not one of text or the
-// engine is not installed, Error(invalid_file) with its last words if it fails.
+// `artifact`: as the file says it. `windows`: how many of the validation text are scored, by both.
+// The probe is the one beside the file if there is one. Error(usage) if the model is not one of
+// text or the engine is not installed, Error(invalid_file) with its last words if it fails.
 EngineCheck check_in_engine(const EngineProgram& engine, const std::string& path,
-                            const Artifact& artifact, const QatOptions& qat, const DataFiles& data,
-                            int64_t windows);
+                            const Artifact& artifact, const DataFiles& data, int64_t windows);
 
 }  // namespace terse

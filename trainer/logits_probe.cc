@@ -33,16 +33,16 @@ std::vector<int64_t> text_of(const DataFiles& data, int64_t count, int64_t vocab
 
 }  // namespace
 
-LogitsProbe make_probe(const Artifact& artifact, const QatOptions& qat, const DataFiles& data) {
+LogitsProbe make_probe(const Artifact& artifact, const DataFiles& data) {
   LogitsProbe probe;
   probe.vocab = artifact.shape.vocab;
-  probe.act_bits = qat.enabled() ? qat.act_bits : 16;
+  probe.act_bits = artifact.rounds_inputs() ? artifact.act_bits : 16;
   std::vector<int64_t> batch =
       text_of(data, std::min(kMostTokens, artifact.shape.context), probe.vocab);
   probe.ids.assign(batch.begin(), batch.end());
   batch.push_back(data.begin);  // a model answers to all of a row but the last, which is to be told
   const at::NoGradGuard no_gradients;
-  const auto model = model_of(artifact, qat, {.type = at::kFloat});
+  const auto model = model_of(artifact, {.type = at::kFloat});
   const at::Tensor row = at::tensor(at::ArrayRef<int64_t>(batch), at::kLong).view({1, -1});
   const at::Tensor logits = model->run(row).logits.contiguous();
   const float* values = logits.const_data_ptr<float>();
@@ -50,11 +50,11 @@ LogitsProbe make_probe(const Artifact& artifact, const QatOptions& qat, const Da
   return probe;
 }
 
-std::string write_probe_of(const Artifact& artifact, const QatOptions& qat, const DataFiles& data,
+std::string write_probe_of(const Artifact& artifact, const DataFiles& data,
                            const std::string& out) {
   if (artifact.vit) return "";
   const std::string path = probe_path(out);
-  write_probe(FileSystem::real(), path, make_probe(artifact, qat, data));
+  write_probe(FileSystem::real(), path, make_probe(artifact, data));
   return path;
 }
 

@@ -5,19 +5,17 @@
 
 #include "export/artifact.h"
 #include "export/probe.h"
-#include "qat/options.h"
 #include "trainer/data_files.h"
 
 namespace terse {
 
-// fp32 on the CPU. `qat`: how activations are rounded; default: not at all, as readers of dense
-// weights compute. Text: the begin token and the first tokens of data.valid; where that file is
+// fp32 on the CPU, inputs rounded as the artifact says: of what is exported, as_stored()
+// (export/formats.h). Text: the begin token and the first tokens of data.valid; where that file is
 // missing, ids drawn from a fixed sequence. Up to 32 tokens.
-LogitsProbe make_probe(const Artifact& artifact, const QatOptions& qat, const DataFiles& data);
+LogitsProbe make_probe(const Artifact& artifact, const DataFiles& data);
 
 // make_probe and write_probe, to probe_path(out), which is returned. Nothing and "" for a model of
 // images: no engine reads one whose answer could be compared (export/vit has no decoder).
-std::string write_probe_of(const Artifact& artifact, const QatOptions& qat, const DataFiles& data,
-                           const std::string& out);
+std::string write_probe_of(const Artifact& artifact, const DataFiles& data, const std::string& out);
 
 }  // namespace terse

@@ -44,11 +44,19 @@ VitShape vit_shape(const ModelOptions& options, const DataFiles& data) {
           .norm_eps = o.norm_eps};
 }
 
+std::string without_suffix(const std::string& name) {
+  constexpr std::string_view kSuffix = ".weight";
+  TERSE_CHECK(name.ends_with(kSuffix), "{}", name);
+  return name.substr(0, name.size() - kSuffix.size());
+}
+
 std::vector<ModelWeight> weights_of(const LlamaShape& shape) {
   const LlamaOptions options = options_of(shape);
   std::vector<ModelWeight> all;
   for (const WeightName& packed : packed_weights(options)) {
-    ModelWeight weight{packed.name, packed.shape, packed.shape.size() == 2, {}};
+    ModelWeight weight{packed.name, packed.shape, packed.shape.size() == 2, "", {}};
+    if (weight.product && packed.name != "model.embed_tokens.weight")
+      weight.layer = without_suffix(packed.name);
     for (const PackedPart& part : parts_of(options, packed.name, packed.shape.front())) {
       std::vector<int64_t> rows = packed.shape;
       rows.front() = part.end - part.begin;
@@ -70,7 +78,9 @@ std::vector<ModelWeight> weights_of(const VitShape& shape) {
     for (size_t i = 1; i < held.size(); ++i) columns *= held[i];
     if (held.size() > 1) held = {held.front(), columns};
     const bool product = file.shape.size() == 2 || file.shape.size() == 4;
-    all.push_back({file.name, held, product, {{file.name, 0, held.front(), file.shape}}});
+    // The embedding of patches is a convolution in files, and no layer that [qat] may touch.
+    const std::string layer = file.shape.size() == 2 ? without_suffix(file.name) : "";
+    all.push_back({file.name, held, product, layer, {{file.name, 0, held.front(), file.shape}}});
   }
   return all;
 }

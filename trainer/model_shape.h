@@ -46,6 +46,7 @@ struct ModelWeight {
   std::string name;
   std::vector<int64_t> shape;
   bool product = false;  // the forward takes it in the compute type
+  std::string layer;     // whose weight it is, of Model::linears(); empty: of none of them
   std::vector<FileTensor> files;
 };
 

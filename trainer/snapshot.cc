@@ -12,6 +12,7 @@
 #include "base/half.h"
 #include "comm/tensor_state.h"
 #include "qat/lsq.h"
+#include "qat/plan.h"
 #include "qat/representation.h"
 #include "sparsity/mask.h"
 
@@ -136,14 +137,22 @@ void put_behind_mask(ArtifactWeight& weight, const StateReader& state, const std
                            rows_of(mask, part.begin, part.end), weight.dtype);
 }
 
-// What a layer's input is divided by, where that is learned.
-std::optional<float> input_step(const StateReader& state, const std::string& weight) {
-  const std::string layer = weight.substr(0, weight.size() - std::string(".weight").size());
-  const auto log = state.tensor(Scope::shared, fmt::format("model/{}.input_log_step", layer));
-  if (!log) return std::nullopt;
-  if (log->dtype != DType::f32 || log->numel() != 1)
-    fail(ExitCode::invalid_file, "model/{}.input_log_step is not one fp32 number", layer);
-  return lsq_scale(log->as<float>()[0], ScaleType::f32);
+// The learned scale of a layer's input.
+float input_scale(const StateReader& state, const std::string& layer) {
+  const auto log =
+      state.require(Scope::shared, fmt::format("model/{}.input_log_step", layer), DType::f32, {1});
+  return lsq_scale(log.as<float>()[0], ScaleType::f32);
+}
+
+// What the layer that multiplies with this matrix does to its input.
+std::optional<InputFormat> input_of(const StateReader& state, const QatOptions& qat,
+                                    const ModelWeight& held) {
+  if (held.layer.empty()) return std::nullopt;
+  const LayerPlan plan = plan_layer(qat, held.layer, held.shape[1]);
+  if (!plan.activations) return std::nullopt;
+  const Grid& grid = plan.activations->grid;
+  const bool learned = grid.rule == ScaleRule::learned;
+  return input_format(grid, learned ? input_scale(state, held.layer) : 0.0f);
 }
 
 ArtifactWeight codes_part(const std::shared_ptr<const StateReader>& state, const std::string& name,
@@ -198,7 +207,7 @@ void load_model(Model& model, const StateReader& state) {
 }
 
 Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelShape& shape,
-                     at::ScalarType compute) {
+                     const QatOptions& qat, at::ScalarType compute) {
   Artifact artifact;
   set_shape(artifact, shape);
   artifact.keep = checkpoint;
@@ -207,6 +216,7 @@ Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelS
         checkpoint->require(Scope::shared, "model/" + held.name, DType::f32, held.shape);
     const bool compressed = checkpoint->text(Scope::shared, "format/" + held.name).has_value();
     const bool rounded = held.product && compute == at::kBFloat16;
+    const std::optional<InputFormat> input = input_of(*checkpoint, qat, held);
     for (const FileTensor& part : held.files) {
       if (compressed) {
         artifact.weights.push_back(
@@ -215,7 +225,7 @@ Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelS
         artifact.weights.push_back(dense_part(part, rows_of(view, part.begin, part.end), rounded));
         put_behind_mask(artifact.weights.back(), *checkpoint, held.name, part, view);
       }
-      artifact.weights.back().input_step = input_step(*checkpoint, held.name);
+      artifact.weights.back().input = input;
     }
   }
   artifact.validate();
@@ -224,49 +234,64 @@ Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelS
 
 namespace {
 
-// Puts the artifact's dense values of one parameter into the model; returns its Codes where it has
-// some instead.
+// Of the parts of one product.
+[[noreturn]] void parts_differ(const std::string& name) {
+  fail(
+      ExitCode::invalid_file,
+      "the parts of {} are stored or round their input in different ways, and are one product here",
+      name);
+}
+
+// Puts the artifact's values of one parameter into the model; of a layer that has Codes returns
+// these instead.
 std::optional<Codes> take_weight(const Artifact& artifact, const ModelWeight& held,
                                  const at::Tensor& value) {
-  if (artifact.weight(held.files.front().name).compressed()) {
-    std::vector<Codes> pieces;
-    for (const FileTensor& part : held.files) pieces.push_back(artifact.weight(part.name).codes());
-    return joined(pieces, held.name);
-  }
+  const bool layer = !held.layer.empty();
+  const bool coded = layer && artifact.weight(held.files.front().name).compressed();
+  std::vector<Codes> pieces;
   for (const FileTensor& part : held.files) {
-    std::vector<float> dense = effective_values(artifact.weight(part.name));
+    const ArtifactWeight& weight = artifact.weight(part.name);
+    if (layer && weight.compressed() != coded) parts_differ(held.name);
+    if (coded) {
+      pieces.push_back(weight.codes());
+      continue;
+    }
+    std::vector<float> dense = effective_values(weight);
     at::Tensor target = value.dim() == 2 ? value.slice(0, part.begin, part.end) : value;
     target.copy_(at::from_blob(dense.data(), target.sizes(), at::kFloat));
   }
-  return std::nullopt;
+  if (!coded) return std::nullopt;
+  return joined(pieces, held.name);
+}
+
+std::optional<InputFormat> take_input(const Artifact& artifact, const ModelWeight& held) {
+  const std::optional<InputFormat>& input = artifact.weight(held.files.front().name).input;
+  for (const FileTensor& part : held.files)
+    if (artifact.weight(part.name).input != input) parts_differ(held.name);
+  return input;
 }
 
 }  // namespace
 
-std::unique_ptr<Model> model_of(const Artifact& artifact, const QatOptions& qat,
-                                const ComputeOptions& compute) {
+std::unique_ptr<Model> model_of(const Artifact& artifact, const ComputeOptions& compute) {
   artifact.validate();
   const ModelShape shape = shape_of(artifact);
-  // Weights come as they are; only the treatment of activations is left to the options.
-  auto model = make_model(shape, qat, compute, 0);
+  auto model = make_model(shape, {}, compute, 0);
   std::map<std::string, at::Tensor> values;
   for (Parameter& parameter : model->parameters())
     values.emplace(parameter.name, parameter.value.detach());
-  std::map<std::string, Codes> codes;
-  std::map<std::string, std::string> first_file;
+  std::map<std::string, QuantizedLinear*> layers;
+  for (QuantizedLinear* linear : model->linears()) layers.emplace(linear->name(), linear);
+  std::map<QuantizedLinear*, Codes> codes;
   for (const ModelWeight& held : model_weights(shape)) {
-    first_file.emplace(held.name, held.files.front().name);
-    if (auto made = take_weight(artifact, held, values.at(held.name)))
-      codes.emplace(held.name, std::move(*made));
+    auto made = take_weight(artifact, held, values.at(held.name));
+    if (held.layer.empty()) continue;
+    QuantizedLinear* layer = layers.at(held.layer);
+    layer->use_input(take_input(artifact, held));
+    if (made) codes.emplace(layer, std::move(*made));
   }
   model->refresh();
-  for (QuantizedLinear* linear : model->linears()) {
-    auto found = codes.find(linear->name() + ".weight");
-    if (found != codes.end()) linear->use_codes(found->second);
-    const std::optional<float> step =
-        artifact.weight(first_file.at(linear->name() + ".weight")).input_step;
-    if (step && linear->input_step()) linear->use_input_step(*step);
-  }
+  for (const auto& [layer, made] : codes) layer->use_codes(made);
   return model;
 }
 

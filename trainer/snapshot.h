@@ -26,14 +26,15 @@ void save_model(Model& model, StateWriter& state);
 // Takes the fp32 master weights back. Error(invalid_file) if one is missing or shaped otherwise.
 void load_model(Model& model, const StateReader& state);
 
-// The model of a checkpoint as an Artifact; `checkpoint` is kept alive by it. Unquantized matrices
-// come in the type that the forward multiplied with (`compute`), all else in fp32.
+// The model of a checkpoint as an Artifact; `checkpoint` is kept alive by it. `qat`: what it was
+// trained with, of which the checkpoint does not say how activations were rounded. Unquantized
+// matrices come in the type that the forward multiplied with (`compute`), all else in fp32.
 Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelShape& shape,
-                     at::ScalarType compute);
+                     const QatOptions& qat, at::ScalarType compute);
 
-// A model that computes exactly what the Artifact says: Codes are used as they are. `qat` says how
-// activations are quantized (weights are not encoded again); default: not at all.
-std::unique_ptr<Model> model_of(const Artifact& artifact, const QatOptions& qat,
-                                const ComputeOptions& compute);
+// A model that computes exactly what the Artifact says: Codes are used as they are, inputs are
+// rounded where the weights say so. Error(invalid_file) where parts of one product (q, k, v; gate,
+// up) are stored or round their input in different ways.
+std::unique_ptr<Model> model_of(const Artifact& artifact, const ComputeOptions& compute);
 
 }  // namespace terse

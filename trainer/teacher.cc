@@ -56,6 +56,8 @@ uint64_t checksum_of(const Artifact& artifact) {
     const std::vector<float> values = effective_values(weight);
     sum.update(std::as_bytes(std::span(weight.name)));
     sum.update(std::as_bytes(std::span(values)));
+    const std::string input = weight.input ? to_string(*weight.input) : "";
+    sum.update(std::as_bytes(std::span(input)));
   }
   sum.update(std::as_bytes(std::span(&artifact.act_bits, 1)));
   return sum.value();
@@ -68,7 +70,7 @@ Teacher::Teacher(const DistillOptions& options, const ModelShape& student,
     : options_(options) {
   const Served served = served_by(options.teacher);
   check_fit(options, student, shape_of(served.artifact));
-  model_ = model_of(served.artifact, served.qat, compute);
+  model_ = model_of(served.artifact, compute);
   checksum_ = checksum_of(served.artifact);
 }
 

@@ -110,17 +110,16 @@ int verb_eval(const CommonArguments& common, const EvalArguments& arguments) {
   ComputeOptions compute =
       served.recipe ? compute_options(served.recipe->train, connection.device) : ComputeOptions();
   set_type(compute, arguments.compute);
-  const auto model = model_of(served.artifact, served.qat, compute);
+  const auto model = model_of(served.artifact, compute);
   const auto valid = data.validation(served.artifact.shape.context);
   const EvalRecord record = evaluate_record(*model, *valid, connection.group, arguments.windows);
   if (!connection.leader()) return 0;
   const int64_t act_bits = served.artifact.act_bits;
-  if (!served.recipe && act_bits < 16)
-    fmt::print(
-        stderr,
-        "terse: note: the run rounded activations to {} bits; a file is evaluated as engines "
-        "read it, without. `terse eval RUN` rounds them\n",
-        act_bits);
+  if (!served.recipe && act_bits < 16 && !served.artifact.rounds_inputs())
+    fmt::print(stderr,
+               "terse: note: the run rounded activations to {} bits, of which this file does not "
+               "say how; they are left as they are. `terse eval RUN` rounds them\n",
+               act_bits);
   fmt::print("{}\n", common.json ? eval_json(record) : eval_text(record, data.valid));
   return 0;
 }
@@ -144,10 +143,10 @@ int verb_export(const CommonArguments& common, const ExportArguments& arguments)
   if (!requantized_as(artifact.metadata).empty())
     record.warnings.push_back(
         fmt::format("encoded anew as {}: the file is not what was trained", format.name()));
-  const std::string probe =
-      arguments.probe
-          ? write_probe_of(artifact, {}, probe_text(arguments.run, recipe), arguments.out)
-          : "";
+  const std::string probe = arguments.probe
+                                ? write_probe_of(as_stored(artifact, row),
+                                                 probe_text(arguments.run, recipe), arguments.out)
+                                : "";
   for (const std::string& warning : record.warnings)
     fmt::print(stderr, "terse: warning: {}\n", warning);
   if (common.json)
@@ -176,7 +175,8 @@ int verb_verify(const CommonArguments& common, const VerifyArguments& arguments)
   if (equal && engine != nullptr) {
     const DataFiles data =
         data_for(artifact, arguments.data.empty() ? recipe.data.dir : arguments.data);
-    check = check_in_engine(*engine, arguments.path, artifact, {}, data, arguments.windows);
+    check = check_in_engine(*engine, arguments.path, read_artifact(arguments.path), data,
+                            arguments.windows);
     equal = check->agrees;
   }
   if (common.json) {

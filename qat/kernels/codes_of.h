@@ -15,17 +15,18 @@ TERSE_INLINE f32x16 fp4_code(f32x16 t, float most) {
   return (f32x16)((i32x16)code | ((i32x16)t & static_cast<int32_t>(0x80000000u)));
 }
 
-// `inverse`: of the scale times the unit. Values are clamped to [min - 1, max + 1] before they
-// become integers, so that the conversion is defined for every input; NaN becomes the least code,
-// in fp4 a zero.
+// `step`: the scale times the unit, and its inverse. Values are clamped to [min - 1, max + 1]
+// before they become integers, so that the conversion is defined for every input; NaN becomes the
+// least code, in fp4 a zero.
 template <Rounding rounding>
-TERSE_INLINE f32x16 code_of(f32x16 z, float inverse, float least, float most) {
+TERSE_INLINE f32x16 code_of(f32x16 z, float step, float inverse, float least, float most) {
   if constexpr (rounding == Rounding::floor) {
     const f32x16 t = clamp(z * inverse, least, most + 0.5f);
     const f32x16 whole = to_float(to_int(t));
     return whole > t ? whole - 1.0f : whole;
-  } else if constexpr (rounding == Rounding::nearest) {
-    const f32x16 t = clamp(z * inverse, least, most);
+  } else if constexpr (rounding == Rounding::nearest || rounding == Rounding::quotient) {
+    const f32x16 at = rounding == Rounding::quotient ? z / step : z * inverse;
+    const f32x16 t = clamp(at, least, most);
     return (t + 12582912.0f) - 12582912.0f;  // 1.5 * 2^23
   } else if constexpr (rounding == Rounding::ggml_shift) {
     const f32x16 t = z * inverse + (0.5f - least);

@@ -107,7 +107,7 @@ void quantize_group(const Group& g, const float* z, int64_t n, int64_t column, i
   for (int64_t c = 0; c < n; c += kLanes) {
     const int64_t left = n - c;
     const f32x16 x = load(z + c, left);
-    const f32x16 q = code_of<rounding>(x, g.inverse, g.least, g.most);
+    const f32x16 q = code_of<rounding>(x, g.step, g.inverse, g.least, g.most);
     const f32x16 zq = (q + g.offset) * g.step;
     if (codes) store(codes + c, to_int8(to_int(q)), left);
     if (f32) store(f32 + c, zq, left);
@@ -153,6 +153,8 @@ RowFunction row_function(Rounding rounding) {
       return quantize_row<Rounding::half_away>;
     case Rounding::fp4:
       return quantize_row<Rounding::fp4>;
+    case Rounding::quotient:
+      return quantize_row<Rounding::quotient>;
   }
   return nullptr;
 }

@@ -131,6 +131,7 @@ class ArchiveModel : public ::testing::TestWithParam<Case> {
       EXPECT_EQ(a.name, b.name);
       EXPECT_EQ(a.shape, b.shape);
       EXPECT_EQ(a.pattern, b.pattern);
+      EXPECT_EQ(a.input, b.input);
       ASSERT_EQ(a.format, b.format) << a.name;
       if (!b.compressed()) {
         EXPECT_EQ(a.dtype, b.dtype);
@@ -187,6 +188,52 @@ INSTANTIATE_TEST_SUITE_P(
         if (c == ':' || c == '.') c = '_';
       return name;
     });
+
+// What layers do to their inputs, on any grid, of codes and of dense weights.
+TEST(ArchiveInputs, ComeBackAreShownAndVerified) {
+  const TestFolder folder;
+  const std::string up = "model.layers.0.mlp.up_proj.weight",
+                    down = "model.layers.0.mlp.down_proj.weight";
+  for (const char* format : {"archive", "nm"}) {
+    Artifact artifact = sample_artifact({.weights = "bf16", .pattern = "2:4"});
+    for (ArtifactWeight& weight : artifact.weights) {
+      if (weight.name == up)
+        weight.input = InputFormat{.bits = 4, .rule = ScaleRule::rms, .grid = "half_int"};
+      if (weight.name == down) weight.input = InputFormat{.bits = 8, .scale = 0.1f};
+    }
+    const std::string path = folder / format;
+    export_artifact(FileSystem::real(), artifact, resolve_format(format), path);
+    const Artifact read = read_artifact(path);
+    for (const ArtifactWeight& weight : artifact.weights)
+      EXPECT_EQ(read.weight(weight.name).input, weight.input) << weight.name;
+    std::map<std::string, std::string> shown;
+    for (const InspectTensor& tensor : inspect_file(path).tensors)
+      if (!tensor.input.empty()) shown[tensor.name] = tensor.input;
+    EXPECT_EQ(shown,
+              (std::map<std::string, std::string>{{up + "/values", "half_int b4 rms"},
+                                                  {down + "/values", "int_signed b8 at 0.1"}}));
+    EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+    for (ArtifactWeight& weight : artifact.weights)
+      if (weight.name == down) weight.input->scale = 0.2f;
+    EXPECT_THAT(verify_file(path, artifact).different, ::testing::ElementsAre(down));
+  }
+}
+
+TEST(ArchiveInputs, NonsenseIsAnError) {
+  const TestFolder folder;
+  const std::string path = folder / "model.terse";
+  Artifact artifact = sample_artifact();
+  for (ArtifactWeight& weight : artifact.weights)
+    if (weight.compressed()) weight.input = InputFormat{.bits = 77};
+  export_artifact(FileSystem::real(), artifact, resolve_format("archive"), path);
+  try {
+    read_artifact(path);
+    ADD_FAILURE();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::invalid_file);
+    EXPECT_THAT(e.what(), HasSubstr("b77"));
+  }
+}
 
 // Half the columns stay: 8 bits of values and 1 of positions a weight, instead of 16.
 TEST(NmFolder, TakesWhatItShould) {

@@ -157,6 +157,37 @@ TEST(CompressedTensorsConfig, InputsAndRotationsAreSaid) {
   EXPECT_FALSE(q.contains("sparsity_config"));
 }
 
+// Grids that readers do not compute: nothing is said of them, as for a layer without codes.
+TEST(CompressedTensorsConfig, OnlyWhatReadersComputeIsSaid) {
+  const InputFormat silent[] = {{.bits = 4, .rule = ScaleRule::rms, .grid = "half_int"},
+                                {.bits = 8, .rule = ScaleRule::rms},
+                                {.bits = 8, .grid = "int_symmetric"},
+                                {.bits = 1, .scale = 0.5f},
+                                {.bits = 4, .scale = 0.5f, .grid = "half_int"}};
+  const FormatRow& row = format_row(resolve_format("compressed-tensors"));
+  for (const InputFormat& input : silent) {
+    const TestFolder folder;
+    const Artifact artifact = coded_artifact(int_format(4), input);
+    EXPECT_FALSE(as_stored(artifact, row).rounds_inputs()) << to_string(input);
+    const std::string path = write(artifact, folder, "compressed-tensors:w4a16");
+    EXPECT_FALSE(read_artifact(path).rounds_inputs()) << to_string(input);
+    EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+    EXPECT_THAT(compressed_tensors_warnings(artifact), Contains(HasSubstr("unrounded")));
+  }
+  EXPECT_TRUE(as_stored(coded_artifact(int_format(4), InputFormat{}), row).rounds_inputs());
+  EXPECT_FALSE(
+      as_stored(coded_artifact(int_format(4), InputFormat{}), format_row(resolve_format("gguf")))
+          .rounds_inputs());
+}
+
+// The numbers of a config.json that someone changed are found as a changed weight is.
+TEST(CompressedTensorsConfig, VerifyComparesInputs) {
+  const TestFolder folder;
+  const Artifact artifact = coded_artifact(int_format(4), InputFormat{.bits = 4});
+  const std::string path = write(coded_artifact(int_format(4), InputFormat{.bits = 8}), folder);
+  EXPECT_EQ(verify_file(path, artifact).different.size(), 14u);
+}
+
 CodedLayer mixture(const std::string& name) {
   if (name.find("mlp.down_proj") != std::string::npos) return {int_format(8, 0), InputFormat{}};
   if (name.find("layers.1.mlp") != std::string::npos) return {nvfp4_format()};
@@ -277,7 +308,7 @@ TEST(CompressedTensors, AnyFailingCallLeavesNothing) {
 
 TEST(CompressedTensors, InspectCountsCodes) {
   const TestFolder folder;
-  const Artifact artifact = coded_artifact(int_format(4));
+  const Artifact artifact = coded_artifact(int_format(4), InputFormat{});
   const Inspection in = inspect_file(write(artifact, folder));
   EXPECT_EQ(in.format, "compressed-tensors");
   EXPECT_EQ(in.checksums, "ok");
@@ -287,12 +318,15 @@ TEST(CompressedTensors, InspectCountsCodes) {
         std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>());
     if (tensor.name != "model.layers.0.mlp.up_proj.weight") continue;
     EXPECT_EQ(tensor.type, "INT4");
+    EXPECT_EQ(tensor.input, "int_signed b8 absmax");
     EXPECT_EQ(tensor.bytes, 96 * 64 / 2 + 96 * 2 * 2 + 16);  // codes, fp16 scales, weight_shape
     std::map<int, int64_t> expected;
     for (const int8_t code : artifact.weight(tensor.name).codes().codes) ++expected[code];
     EXPECT_EQ(tensor.histogram, expected);
   }
   EXPECT_EQ(in.parameters, parameters);
+  EXPECT_THAT(to_text(in), HasSubstr("input int_signed b8 absmax"));
+  EXPECT_EQ(json::parse(to_json(in))["tensors"][2]["input"], "int_signed b8 absmax");
 }
 
 }  // namespace

@@ -175,6 +175,31 @@ TEST(Verbs, EvaluationOfAFileSaysThatActivationsAreNotRounded) {
   EXPECT_THAT(terse({"eval", run}).output, Not(HasSubstr("rounded activations")));
 }
 
+// A folder of compressed-tensors and an archive can: one loss, and no word of it.
+TEST(Verbs, EvaluationOfAFileRoundsActivationsAsItSays) {
+  SmallRun small;
+  const testing::Outcome trained =
+      small.train("run", 1,
+                  {"export.format=\"compressed-tensors\"", "train.steps=8", "optim.warmup=2",
+                   "optim.freeze=4", "qat.target=\"compressed-tensors:w8a8\""});
+  ASSERT_TRUE(trained.ok()) << trained.text();
+  const std::string run = small.path("run"), folder = run + "/compressed-tensors",
+                    archive = small.path("a.terse");
+  EXPECT_EQ(terse({"export", run, "--format", "archive", "--out", archive}).code, 0);
+  for (const std::string& path : {folder, archive}) {
+    expect_one_loss(run, path, small.path("data"));
+    EXPECT_THAT(terse({"eval", path, "--data", small.path("data")}).output,
+                Not(HasSubstr("rounded activations")));
+    EXPECT_EQ(terse({"verify", path, "--against", run}).code, 0);
+    EXPECT_THAT(terse({"inspect", path}).output, HasSubstr("input int_signed b8 absmax"));
+  }
+  // Dense weights cannot say it, and their evaluation is another one.
+  EXPECT_EQ(terse({"export", run, "--format", "hf", "--out", small.path("hf")}).code, 0);
+  EXPECT_NE(answer({"eval", small.path("hf"), "--data", small.path("data")}).at("loss"),
+            answer({"eval", run}).at("loss"));
+  EXPECT_NE(read_probe(probe_path(small.path("hf"))).logits, read_probe(probe_path(folder)).logits);
+}
+
 TEST(Verbs, OfAFinishedRun) {
   SmallRun small;
   const testing::Outcome trained =

@@ -191,6 +191,33 @@ TEST(QuantizedLinear, RunsOnGivenCodes) {
   EXPECT_EQ(plain.codes().codes, source.codes().codes);
 }
 
+// A file's codes and its word on inputs compute what the options did, rotation included.
+TEST(QuantizedLinear, RoundsItsInputAsItIsTold) {
+  at::manual_seed(7);
+  const at::Tensor w = leaf(128, 256), other = leaf(128, 256);
+  QatOptions lsq = options("none", 4, 4), dense = options("none", 16, 4);
+  lsq.estimator = "lsq";
+  for (const QatOptions& o : {options("none", 4, 4), lsq, options("compressed-tensors:w8a8", 0, 0),
+                              options("compressed-tensors:w4a4-hadamard", 0, 0), dense})
+    for (const auto type : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor x = at::randn({7, 256}).to(type).requires_grad_();
+      QuantizedLinear source = fresh(w, o, type);
+      if (source.calibrate()) source.forward(x);
+      QuantizedLinear layer = fresh(source.quantized() ? other : w, {}, type);
+      EXPECT_FALSE(layer.input());
+      layer.use_input(source.input());
+      EXPECT_EQ(layer.input(), source.input());
+      layer.refresh();
+      if (source.quantized()) layer.use_codes(source.codes());
+      const at::Tensor y = layer.forward(x);
+      EXPECT_TRUE(at::equal(y, source.forward(x))) << o.target;
+      y.backward(at::ones_like(y));  // nothing of it learns a step
+      EXPECT_TRUE(layer.learned().empty());
+      layer.use_input(std::nullopt);
+      EXPECT_FALSE(layer.input());
+    }
+}
+
 TEST(QuantizedLinear, ZeroWeightStillLearns) {
   for (const char* target : {"gguf:q4_0", "gguf:q8_0", "none"}) {
     const at::Tensor w = at::zeros({8, 128}).requires_grad_();

@@ -217,16 +217,16 @@ TEST(Lsq, ALayerLearnsBothSteps) {
   layer.forward(x1.detach());
   const CodeFormat f = mse_grid("half_int", 3, -1, ScaleType::f32, 32).format;
   const at::Tensor z1 = rotated(x1.detach().to(at::kDouble), 32);
-  EXPECT_NEAR(*layer.input_step(), 2 * z1.abs().mean().item<double>() / std::sqrt(3.0), 1e-6);
+  EXPECT_NEAR(layer.input()->scale, 2 * z1.abs().mean().item<double>() / std::sqrt(3.0), 1e-6);
   layer.refresh();
-  EXPECT_NEAR(*layer.input_step(), 2 * z1.abs().mean().item<double>() / std::sqrt(3.0), 1e-6);
+  EXPECT_NEAR(layer.input()->scale, 2 * z1.abs().mean().item<double>() / std::sqrt(3.0), 1e-6);
 
   const at::Tensor d1 = at::randn({10, 24}), d2 = at::randn({6, 24});
   const at::Tensor y = layer.forward(x1);
   y.backward(d1);
   layer.forward(x2).backward(d2);
 
-  const at::Tensor s_x = at::full({1}, double{*layer.input_step()}, at::kDouble).requires_grad_();
+  const at::Tensor s_x = at::full({1}, double{layer.input()->scale}, at::kDouble).requires_grad_();
   const at::Tensor s_w =
       at::full({1}, double{layer.codes().scales.at(0)}, at::kDouble).requires_grad_();
   const CodeFormat g = layer.codes().format;

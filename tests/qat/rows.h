@@ -90,6 +90,10 @@ inline std::vector<Grid> grids(const Shape& shape) {
   add("ternary", 2, ScaleType::f16, ScaleRule::rms);
   add("ternary", 2, ScaleType::f32, ScaleRule::absmean);
   add("int_signed", 4, ScaleType::bf16, ScaleRule::absmax);
+  for (const int bits : {4, 8}) {
+    add("int_signed", bits, ScaleType::f32, ScaleRule::absmax);
+    all.back().rounding = Rounding::quotient;
+  }
   add("fp4", 4, ScaleType::f32, ScaleRule::rms);
   for (const ScaleRule rule : {ScaleRule::rms, ScaleRule::mx_floor, ScaleRule::mx_round})
     add("fp4", 4, ScaleType::e8m0, rule);

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "export/safetensors.h"
+#include "qat/input_format.h"
 #include "tests/qat/rows.h"
 
 namespace terse {
@@ -93,6 +94,7 @@ void expect_as_compressed_tensors(const std::string& name, const Grid& grid, flo
     const float code = static_cast<float>(made[i]) * grid.format.unit;
     if (code == codes[i]) continue;
     // A quotient here is a product with the inverse, there a division: ties may fall either way.
+    ASSERT_NE(grid.rounding, Rounding::quotient) << name << " " << i;
     const double quotient = std::fabs(static_cast<double>(x[i]) / scales[i / group]);
     ASSERT_NEAR(quotient - std::floor(quotient), 0.5, 1e-6) << name << " " << i;
     ASSERT_EQ(std::fabs(code - codes[i]), 1.0f) << name << " " << i;
@@ -109,6 +111,14 @@ TEST(Upstream, CompressedTensors) {
   expect_as_compressed_tensors(
       "mxfp4", with_rule(mse_grid("fp4", 4, 32, ScaleType::e8m0, 0), ScaleRule::mx_round), 1.0f);
   expect_as_compressed_tensors("nvfp4", absmax("fp4", 4, 16, ScaleType::e4m3), 4.0f);
+}
+
+// As inputs are rounded: every code is theirs.
+TEST(Upstream, CompressedTensorsInputs) {
+  expect_as_compressed_tensors("int8", input_grid({.bits = 8}, 0), 1.0f);
+  Grid four = input_grid({.bits = 4}, 0);
+  four.format.group = 32;
+  expect_as_compressed_tensors("int4", four, 1.0f);
 }
 
 TEST(Upstream, GgufMxfp4) {

@@ -39,7 +39,8 @@ class DistillRun : public ::testing::Test {
     const auto model = make_model(parsed, data_, {});
     auto state = std::make_shared<MemoryState>();
     save_model(*model, *state);
-    const Artifact artifact = artifact_of(state, shape_of(parsed.model, data_), at::kBFloat16);
+    const Artifact artifact =
+        artifact_of(state, shape_of(parsed.model, data_), parsed.qat, at::kBFloat16);
     export_artifact(FileSystem::real(), artifact, resolve_format("hf"), folder_ / name);
     return folder_ / name;
   }

@@ -59,15 +59,16 @@ TEST_F(LearnedRun, ArtifactComputesTheSameLoss) {
     SCOPED_TRACE(qat);
     auto run = session(qat);
     for (int k = 0; k < 5; ++k) run->train_step();
-    const Artifact artifact = artifact_of(saved(*run), model_shape(), at::kBFloat16);
     const Recipe recipe = parse_recipe(small_recipe(qat), "test");
-    const auto served = model_of(artifact, recipe.qat, {});
+    const Artifact artifact = artifact_of(saved(*run), model_shape(), recipe.qat, at::kBFloat16);
+    const auto served = model_of(artifact, {});
     const auto valid = data_.validation(8);
     const double trained = run->evaluate_now(0).loss;
     EXPECT_EQ(evaluate_record(*served, *valid, Group::single(), 0).loss, trained);
     const auto& weight = artifact.weight("model.layers.0.mlp.up_proj.weight");
-    ASSERT_TRUE(weight.input_step);
-    EXPECT_EQ(weight.input_step, artifact.weight("model.layers.0.mlp.gate_proj.weight").input_step);
+    ASSERT_TRUE(weight.input);
+    EXPECT_GT(weight.input->scale, 0.0f);
+    EXPECT_EQ(weight.input, artifact.weight("model.layers.0.mlp.gate_proj.weight").input);
     if (weight.compressed()) weight.codes().validate("up_proj");
   }
 }

@@ -102,13 +102,13 @@ TEST_F(SparseRun, EvaluationAndCheckpointSeeTheHardMaskAtEveryStep) {
   const auto valid = data_.validation(8);
   for (int64_t k = 0; k < 12; ++k) {
     const auto state = saved(*run);
-    const Artifact artifact = artifact_of(state, shape, at::kBFloat16);
+    const Artifact artifact = artifact_of(state, shape, {}, at::kBFloat16);
     EXPECT_EQ(artifact.weight("model.layers.0.mlp.up_proj.weight").pattern, "1:8");
     EXPECT_EQ(nonzero(artifact, "model.layers.0.mlp.up_proj.weight"), 64 * 32 / 8);
     EXPECT_EQ(nonzero(artifact, "model.layers.0.self_attn.k_proj.weight"), 32 * 32 / 8);
     EXPECT_EQ(nonzero(artifact, "lm_head.weight"), 32 * 32 / 8);
     // The exact loss of what would be exported now, and not that of the weights in training.
-    const auto served = model_of(artifact, {}, {});
+    const auto served = model_of(artifact, {});
     const double expected = evaluate_record(*served, *valid, Group::single(), 0).loss;
     EXPECT_EQ(run->evaluate_now(0).loss, expected) << k;
     EXPECT_NE(evaluate_record(run->model(), *valid, Group::single(), 0).loss, expected);
