@@ -139,7 +139,9 @@ class Bench {
   std::vector<BenchResult> take() { return std::move(results_); }
 
  private:
-  Artifact open() const { return artifact_of(open_synthetic_run(run_), shape_, at::kBFloat16); }
+  Artifact open() const {
+    return artifact_of(open_synthetic_run(run_), shape_, QatOptions(), at::kBFloat16);
+  }
   void write(const Artifact& artifact) { export_artifact(*fs_, artifact, format_, out_); }
 
   void watch_memory() {
