@@ -82,11 +82,7 @@ VerifyResult verify_file(const std::string& path, const Artifact& artifact) {
     const auto found = stored.find(weight.name);
     const bool equal = found != stored.end() && found->second.shape == weight.shape &&
                        (!found->second.input || found->second.input == weight.input) &&
-<<<<<<< HEAD
                        holds(found->second.values(), weight);
-=======
-                       same_values(found->second.values(), effective_values(weight));
->>>>>>> inputs
     if (equal) ++result.equal;
     if (!equal) result.different.push_back(weight.name);
     if (found != stored.end()) stored.erase(found);
