@@ -163,20 +163,6 @@ float input_scale(const StateReader& state, const std::string& layer) {
   const auto log =
       state.require(Scope::shared, fmt::format("model/{}.input_log_step", layer), DType::f32, {1});
   return lsq_scale(log.as<float>()[0], ScaleType::f32);
-<<<<<<< HEAD
-=======
-}
-
-// What the layer that multiplies with this matrix does to its input.
-std::optional<InputFormat> input_of(const StateReader& state, const QatOptions& qat,
-                                    const ModelWeight& held) {
-  if (held.layer.empty()) return std::nullopt;
-  const LayerPlan plan = plan_layer(qat, held.layer, held.shape[1]);
-  if (!plan.activations) return std::nullopt;
-  const Grid& grid = plan.activations->grid;
-  const bool learned = grid.rule == ScaleRule::learned;
-  return input_format(grid, learned ? input_scale(state, held.layer) : 0.0f);
->>>>>>> inputs
 }
 
 // What the layer that multiplies with this matrix does to its input.
