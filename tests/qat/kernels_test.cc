@@ -281,9 +281,11 @@ TEST(Kernels, CodesComeFromTheRoundedScale) {
       const double least = (grid.format.code_min + double{grid.format.offset}) * scale;
       const double most = (grid.format.code_max + double{grid.format.offset}) * scale;
       const double gap = grid.rounding == Rounding::fp4 ? 4 : 1;
-      // Inside the grid no value is further than half a gap from its level; 1e-6: fp32's quotient.
+      // Inside the grid no value is further than half a gap from its level, but for what fp32 makes
+      // of the quotient and of the decoded product: half a unit in the 24th bit of up to 128 each.
       if (x[i] > least && x[i] < most) {
-        EXPECT_LE(error, step * gap * 0.5 * (1 + 1e-6) + 1e-6 * scale) << to_string(grid.format);
+        EXPECT_LE(error, step * gap * 0.5 + std::ldexp(128.0, -23) * scale)
+            << to_string(grid.format);
       }
     }
   }
