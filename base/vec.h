@@ -43,8 +43,17 @@ TERSE_INLINE void store(T* p, Vector v, int64_t n = kLanes) {
     std::memcpy(p, &v, static_cast<size_t>(n) * sizeof(T));
 }
 
+// Asks for the cache line that is `ahead` elements after p, or past the end of all, which is
+// harmless. Of use where reading and writing take turns: the processor's own look-ahead stops
+// meanwhile, and at every page.
+template <bool to_write, typename T>
+TERSE_INLINE void ask_for(const T* p, int64_t ahead) {
+  const uintptr_t at = reinterpret_cast<uintptr_t>(p) + static_cast<uintptr_t>(ahead) * sizeof(T);
+  __builtin_prefetch(reinterpret_cast<const void*>(at), to_write);
+}
+
 TERSE_INLINE f32x16 splat(float x) {
-  return f32x16{} + x;
+  return x - f32x16{};  // unlike x + 0, which makes -0 to 0, no instruction
 }
 TERSE_INLINE i32x16 bits_of(f32x16 x) {
   return (i32x16)x;
@@ -68,6 +77,31 @@ TERSE_INLINE i32x16 to_int(f32x16 x) {
 }
 TERSE_INLINE f32x16 to_float(i32x16 x) {
   return __builtin_convertvector(x, f32x16);
+}
+// For |x| < 2^31. The sign of a zero is not the same everywhere.
+TERSE_INLINE f32x16 round_down(f32x16 x) {
+#if defined(__AVX512F__)
+  return (f32x16)_mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+#else
+  const f32x16 whole = to_float(to_int(x));
+  return whole > x ? whole - 1.0f : whole;
+#endif
+}
+// By halves: lanes i and i + 8, then i and i + 4, then 2, then 1.
+TERSE_INLINE float sum_of_lanes(f32x16 x) {
+#if defined(__AVX512DQ__)
+  const __m256 eight =
+      _mm256_add_ps(_mm512_castps512_ps256((__m512)x), _mm512_extractf32x8_ps((__m512)x, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
+  float lane[kLanes];
+  std::memcpy(lane, &x, sizeof lane);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int k = 0; k < width; ++k) lane[k] += lane[k + width];
+  return lane[0];
+#endif
 }
 
 TERSE_INLINE f32x16 bf16_load(const uint16_t* p, int64_t n) {
@@ -102,6 +136,18 @@ TERSE_INLINE i8x16 to_int8(i32x16 x) {
   return __builtin_convertvector(x, i8x16);
 #endif
 }
+// Whole numbers from -128 to 127 as 64 bytes.
+TERSE_INLINE void store_int8(int8_t* p, const f32x16 (&x)[4]) {
+#if defined(__AVX512BW__)
+  const __m512i low = _mm512_packs_epi32((__m512i)to_int(x[0]), (__m512i)to_int(x[1]));
+  const __m512i high = _mm512_packs_epi32((__m512i)to_int(x[2]), (__m512i)to_int(x[3]));
+  // Packs work inside 128 bits: four bytes of each vector, then the next four of each.
+  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  _mm512_storeu_si512(p, _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high)));
+#else
+  for (int i = 0; i < 4; ++i) store(p + i * kLanes, to_int8(to_int(x[i])));
+#endif
+}
 TERSE_INLINE f32x16 from_int8(const int8_t* p, int64_t n) {
   i8x16 v = {};
   if (n >= kLanes)
@@ -128,6 +174,14 @@ TERSE_INLINE uint32_t lane_bits(i32x16 mask) {
   uint32_t bits = 0;
   for (int i = 0; i < kLanes; ++i) bits |= (static_cast<uint32_t>(mask[i]) & 1u) << i;
   return bits;
+#endif
+}
+// The same of a <= b.
+TERSE_INLINE uint32_t at_most_bits(f32x16 a, f32x16 b) {
+#if defined(__AVX512DQ__)
+  return mask_bits(_mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_LE_OQ));
+#else
+  return lane_bits(a <= b);
 #endif
 }
 TERSE_INLINE int32_t largest_lane(i32x16 x) {

@@ -36,18 +36,18 @@ std::string checksum_state(const File& file) {
 class CodeCounts {
  public:
   void add(std::span<const int8_t> codes) {
-    for (const int8_t code : codes) ++table_[static_cast<size_t>(code + 128)];
+    for (const int8_t code : codes) ++table_[index(code)];
   }
   // code -> count, codes that occur only.
   std::map<int, int64_t> histogram() const {
     std::map<int, int64_t> counts;
     for (int code = -128; code < 128; ++code)
-      if (const int64_t count = table_[static_cast<size_t>(code + 128)]; count > 0)
-        counts[code] = count;
+      if (const int64_t count = table_[index(code)]; count > 0) counts[code] = count;
     return counts;
   }
 
  private:
+  static size_t index(int code) { return static_cast<size_t>(code) + 128; }
   std::array<int64_t, 256> table_ = {};
 };
 

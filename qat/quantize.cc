@@ -11,11 +11,11 @@
 namespace terse {
 namespace {
 
-// One row; kept a thread, since a fresh allocation each call costs page faults. On a cache line,
-// since vectors that straddle two are read twice.
-float* scratch_row(int64_t columns) {
+// `elements` of them; kept a thread, since a fresh allocation each call costs page faults. On a
+// cache line, since vectors that straddle two are read twice.
+float* scratch_of(int64_t elements) {
   static thread_local std::vector<float> row;
-  const size_t needed = static_cast<size_t>(columns) + 32;
+  const size_t needed = static_cast<size_t>(elements) + 32;
   if (row.size() < needed) row.resize(needed);
   const uintptr_t at = reinterpret_cast<uintptr_t>(row.data());
   return reinterpret_cast<float*>((at + 63) & ~uintptr_t{63});
@@ -90,7 +90,7 @@ void quantize_rows(const Grid& grid, const Estimator& estimator, const RowsIn& i
   if (in.rows * in.columns == 0) return;
   TERSE_CHECK(out.scales != nullptr || !scales_given(grid), "scales of {} must be given",
               to_string(grid.format));
-  float* scratch = scratch_row(in.columns);
+  float* scratch = scratch_of(rows_together(in.columns) * scratch_stride(in.columns));
   TERSE_DISPATCH(quantize_rows(grid, estimator, in, out, scratch));
 }
 
@@ -107,7 +107,7 @@ void row_statistics(const Grid& grid, const RowsIn& in, float* statistics) {
   check_rows(in, grid.format.hadamard);
   check_group(grid, in);
   if (in.rows * in.columns == 0) return;
-  float* scratch = scratch_row(in.columns);
+  float* scratch = scratch_of(in.columns);
   TERSE_DISPATCH(row_statistics(grid, in, statistics, scratch));
 }
 
@@ -124,7 +124,7 @@ void rotate_rows(const RowsIn& in, const uint8_t* mask, int64_t hadamard, float*
                  uint16_t* bf16) {
   check_rows(in, hadamard);
   if (in.rows * in.columns == 0) return;
-  float* scratch = scratch_row(in.columns);
+  float* scratch = scratch_of(in.columns);
   TERSE_DISPATCH(rotate_rows(in, mask, hadamard, f32, bf16, scratch));
 }
 

@@ -96,7 +96,7 @@ using State = std::shared_ptr<const StateReader>;
 constexpr int64_t kPiece = 1 << 19;  // elements that a writer gets at a time
 
 // A borrowed fp32 tensor, rounded to bf16 piece by piece as a writer asks for it, or as it is.
-ByteSource as_type(const State& state, TensorView view, DType dtype) {
+ByteSource as_type(const State& state, const TensorView& view, DType dtype) {
   return [=](const ByteSink& sink) {
     const auto values = view.as<float>();
     const auto count = static_cast<int64_t>(values.size());
@@ -117,7 +117,8 @@ ByteSource as_type(const State& state, TensorView view, DType dtype) {
 }
 
 // The same of a matrix behind a mask: pruned elements are +0.
-ByteSource as_masked(const State& state, TensorView view, TensorView mask, DType dtype) {
+ByteSource as_masked(const State& state, const TensorView& view, const TensorView& mask,
+                     DType dtype) {
   return [=](const ByteSink& sink) {
     const int64_t columns = view.shape[1];
     const int64_t strip = std::max<int64_t>(1, kPiece / columns);
@@ -225,7 +226,7 @@ void load_model(Model& model, const StateReader& state) {
   model.refresh();
 }
 
-Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelShape& shape,
+Artifact artifact_of(const std::shared_ptr<const StateReader>& checkpoint, const ModelShape& shape,
                      const QatOptions& qat, at::ScalarType compute) {
   Artifact artifact;
   set_shape(artifact, shape);

@@ -29,7 +29,7 @@ void load_model(Model& model, const StateReader& state);
 // The model of a checkpoint as an Artifact; `checkpoint` is kept alive by it. `qat`: what it was
 // trained with, of which the checkpoint does not say how activations were rounded. Unquantized
 // matrices come in the type that the forward multiplied with (`compute`), all else in fp32.
-Artifact artifact_of(std::shared_ptr<const StateReader> checkpoint, const ModelShape& shape,
+Artifact artifact_of(const std::shared_ptr<const StateReader>& checkpoint, const ModelShape& shape,
                      const QatOptions& qat, at::ScalarType compute);
 
 // A model that computes exactly what the Artifact says: Codes are used as they are, inputs are

@@ -21,9 +21,7 @@ TERSE_INLINE f32x16 fp4_code(f32x16 t, float most) {
 template <Rounding rounding>
 TERSE_INLINE f32x16 code_of(f32x16 z, float step, float inverse, float least, float most) {
   if constexpr (rounding == Rounding::floor) {
-    const f32x16 t = clamp(z * inverse, least, most + 0.5f);
-    const f32x16 whole = to_float(to_int(t));
-    return whole > t ? whole - 1.0f : whole;
+    return round_down(clamp(z * inverse, least, most + 0.5f));
   } else if constexpr (rounding == Rounding::nearest || rounding == Rounding::quotient) {
     const f32x16 at = rounding == Rounding::quotient ? z / step : z * inverse;
     const f32x16 t = clamp(at, least, most);

@@ -24,7 +24,7 @@ template <typename In, typename Out>
 void rotate_fast(const In* in, const uint8_t* mask, int64_t columns, Out* out) {
   fwht_row_of_fast_blocks(
       columns,
-      [&](int64_t c) TERSE_ALWAYS {
+      [&](int64_t c, int64_t) TERSE_ALWAYS {
         f32x16 v;
         if constexpr (sizeof(In) == sizeof(float))
           v = load(in + c);
@@ -32,7 +32,7 @@ void rotate_fast(const In* in, const uint8_t* mask, int64_t columns, Out* out) {
           v = bf16_load(in + c, kLanes);
         return mask ? keep(v, mask_at(mask, c, kLanes)) : v;
       },
-      [&](int64_t c, f32x16 v) TERSE_ALWAYS {
+      [&](int64_t c, int64_t, f32x16 v) TERSE_ALWAYS {
         if constexpr (sizeof(Out) == sizeof(float))
           store(out + c, v);
         else

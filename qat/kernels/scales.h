@@ -12,24 +12,40 @@
 
 namespace terse::TERSE_ISA {
 
-// Mean of f(z). A fixed shape of sum, so that no instruction set or vector width changes the bits.
+// What a rule looks at (qat/grid.h); the first value of largest magnitude, with its sign.
+enum class Statistic : uint8_t { none, mean_square, mean_magnitude, largest, first_largest };
+
+TERSE_INLINE Statistic statistic_kind(ScaleRule rule) {
+  switch (rule) {
+    case ScaleRule::rms:
+      return Statistic::mean_square;
+    case ScaleRule::absmean:
+      return Statistic::mean_magnitude;
+    case ScaleRule::signed_max:
+      return Statistic::first_largest;
+    default:
+      return Statistic::largest;
+  }
+}
+
+// A mean in a fixed shape of sum, so that no instruction set or vector width changes the bits:
+// vector i of a group goes to sum i % 4 where four are whole, those at the end to the first.
+struct Sums {
+  f32x16 of[4] = {};
+  TERSE_INLINE float mean(int64_t n) const {
+    return sum_of_lanes((of[0] + of[1]) + (of[2] + of[3])) / static_cast<float>(n);
+  }
+};
 template <typename Lanes>
 TERSE_INLINE float mean_of(const float* z, int64_t n, const Lanes& f) {
-  f32x16 a = {}, b = {}, c = {}, d = {};
+  Sums sums;
   int64_t i = 0;
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
-    a += f(load(z + i));
-    b += f(load(z + i + kLanes));
-    c += f(load(z + i + 2 * kLanes));
-    d += f(load(z + i + 3 * kLanes));
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) sums.of[k] += f(load(z + i + k * kLanes));
   }
-  for (; i < n; i += kLanes) a += f(load(z + i, n - i));
-  const f32x16 sum = (a + b) + (c + d);
-  float lane[kLanes];
-  store(lane, sum);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (int64_t k = 0; k < width; ++k) lane[k] += lane[k + width];
-  return lane[0] / static_cast<float>(n);
+  for (; i < n; i += kLanes) sums.of[0] += f(load(z + i, n - i));
+  return sums.mean(n);
 }
 
 static inline float mean_square(const float* z, int64_t n) {
@@ -100,11 +116,20 @@ static inline float scale_from(const Grid& grid, float statistic) {
   }
 }
 
-static inline float statistic_of(const Grid& grid, const float* z, int64_t n) {
-  if (grid.rule == ScaleRule::rms) return mean_square(z, n);
-  if (grid.rule == ScaleRule::absmean) return mean_magnitude(z, n);
-  if (grid.rule == ScaleRule::signed_max) return first_largest(z, n);
-  return largest_magnitude(z, n);
+static inline float statistic_of(Statistic kind, const float* z, int64_t n) {
+  switch (kind) {
+    case Statistic::mean_square:
+      return mean_square(z, n);
+    case Statistic::mean_magnitude:
+      return mean_magnitude(z, n);
+    case Statistic::largest:
+      return largest_magnitude(z, n);
+    case Statistic::first_largest:
+      return first_largest(z, n);
+    case Statistic::none:
+      break;
+  }
+  return 0.0f;
 }
 
 static inline float rounded(float scale, ScaleType type) {
@@ -122,7 +147,8 @@ struct Scale {
 // `least`: of the grid, not 0. `tensor`: the second scale.
 static inline Scale stored_scale(const Grid& grid, float scale, float least, float tensor) {
   if (!finite(scale)) return {__builtin_nanf(""), 0.0f};
-  float stored = rounded(scale / tensor, grid.format.scale_type);
+  // No quotient where there is nothing to divide: whole rows wait for it.
+  float stored = rounded(tensor == 1.0f ? scale : scale / tensor, grid.format.scale_type);
   const bool small = __builtin_fabsf(stored) < least;
   if (small) stored = least;
   if (!finite(stored)) return {__builtin_nanf(""), 0.0f};
@@ -130,8 +156,8 @@ static inline Scale stored_scale(const Grid& grid, float scale, float least, flo
 }
 
 // A step that is given. What is not finite must show, as it does where statistics are taken.
-static inline Scale given_scale(float stored, const float* z, int64_t n) {
-  if (!finite(largest_magnitude(z, n))) return {__builtin_nanf(""), 0.0f};
+static inline Scale given_scale(float stored, float largest) {
+  if (!finite(largest)) return {__builtin_nanf(""), 0.0f};
   return {stored, 1.0f / stored};
 }
 

@@ -1,12 +1,8 @@
 #include "qat/kernels/declarations.h"
-#include "qat/kernels/fwht.h"
+#include "qat/kernels/stored_row.h"
 
 namespace terse::TERSE_ISA {
 namespace {
-
-TERSE_INLINE f32x16 values(const RowsIn& in, int64_t at, int64_t n) {
-  return in.bf16 ? bf16_load(in.bf16 + at, n) : load(in.f32 + at, n);
-}
 
 TERSE_INLINE uint32_t bits_from(const uint8_t* mask, int64_t column, int64_t n) {
   uint32_t bits = 0;
@@ -15,15 +11,6 @@ TERSE_INLINE uint32_t bits_from(const uint8_t* mask, int64_t column, int64_t n) 
     bits |= byte << i;
   }
   return bits;
-}
-
-// One order of sums for every instruction set.
-float lanes_sum(f32x16 sum) {
-  float lane[kLanes];
-  store(lane, sum);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2)
-    for (int64_t k = 0; k < width; ++k) lane[k] += lane[k + width];
-  return lane[0];
 }
 
 float group_sum(const StepGradientIn& in, const float* z, const uint8_t* mask, float scale,
@@ -37,23 +24,21 @@ float group_sum(const StepGradientIn& in, const float* z, const uint8_t* mask, f
     const f32x16 place = keep(load(z + column + c, n) * inverse, bits_from(mask, column + c, n));
     sum += values(in.d, at + c, n) * (level - place);
   }
-  return lanes_sum(sum);
+  return sum_of_lanes(sum);
 }
 
 }  // namespace
 
 void step_gradient_rows(const StepGradientIn& in, float* sums, float* scratch) {
-  const int64_t columns = in.z.columns, hadamard = in.format->hadamard;
+  const int64_t columns = in.z.columns;
   const int64_t size = in.format->group <= 0 ? columns : in.format->group;
   const int64_t groups = columns / size;
   for (int64_t r = 0; r < in.z.rows; ++r) {
-    for (int64_t c = 0; c < columns; c += kLanes)
-      store(scratch + c, values(in.z, r * columns + c, columns - c), columns - c);
-    if (hadamard > 1) fwht_row(scratch, columns, hadamard);
+    const float* z = stored_row(*in.format, in.z, r, Statistic::none, scratch).z;
     const uint8_t* mask = in.mask + r * mask_stride(columns);
     for (int64_t k = 0; k < groups; ++k) {
       const float scale = in.scales[in.format->group < 0 ? 0 : r * groups + k];
-      sums[r * groups + k] = group_sum(in, scratch, mask, scale, r, k * size, size);
+      sums[r * groups + k] = group_sum(in, z, mask, scale, r, k * size, size);
     }
   }
 }

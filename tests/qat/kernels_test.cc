@@ -327,7 +327,8 @@ TEST(Kernels, Fp4IsTheNearestLevel) {
 // Second scale of NVFP4: a power of two, the least with which the largest block's scale fits.
 TEST(Kernels, SecondScaleIsTheLeastThatFits) {
   const Grid grid = with_rule(mse_grid("fp4", 4, 16, ScaleType::e4m3, 0), ScaleRule::absmax);
-  for (float size = 1e-12f; size < 1e12f; size *= 7.3f) {
+  for (int power = -12; power < 12; ++power) {
+    const auto size = static_cast<float>(std::pow(10.0, power));
     std::vector<float> x = normal(4 * 64, 3, size);
     const Result r = quantized(grid, {}, {.f32 = x.data(), .rows = 4, .columns = 64});
     int exponent = 0;

@@ -68,10 +68,10 @@ bool same_bytes(const std::vector<T>& a, const std::vector<T>& b) {
 struct Shape {
   int64_t rows, columns, group, hadamard;
 };
-inline constexpr Shape kShapes[] = {{3, 256, 0, 128}, {2, 256, 32, 0},  {5, 37, 0, 0},
-                                    {1, 1, 0, 0},     {4, 24, 12, 8},   {2, 15, 5, 0},
-                                    {3, 96, 0, 32},   {0, 128, 0, 128}, {2, 512, 64, 64},
-                                    {1, 1000, 0, 8},  {2, 512, 0, 256}};
+inline constexpr Shape kShapes[] = {
+    {3, 256, 0, 128}, {2, 256, 32, 0},   {5, 37, 0, 0},     {1, 1, 0, 0},     {4, 24, 12, 8},
+    {2, 15, 5, 0},    {3, 96, 0, 32},    {0, 128, 0, 128},  {2, 512, 64, 64}, {1, 1000, 0, 8},
+    {2, 512, 0, 256}, {17, 640, 0, 128}, {2, 384, 128, 128}};
 
 // Every rounding, scale rule and scale type.
 inline std::vector<Grid> grids(const Shape& shape) {
