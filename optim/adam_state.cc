@@ -14,7 +14,7 @@
 namespace terse {
 
 AdamOptions AdamOptions::from(const OptimOptions& options) {
-  return {options.beta1(), options.beta2(), options.eps, options.weight_decay,
+  return {options.beta1(), options.beta2(), options.eps, options.decay(),
           options.name == "adamw" ? std::max<int64_t>(options.variance_steps, 0) : 0};
 }
 

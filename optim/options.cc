@@ -13,8 +13,9 @@ void OptimOptions::bind(Keys& keys) {
   keys.number("lr", lr, 0, 1e3, "peak learning rate");
   keys.numbers("betas", betas, "decay of the first and second moment");
   keys.number("eps", eps, 0, 1, "added to the root of the second moment");
-  keys.number("weight_decay", weight_decay, 0, 1e3,
-              "matrices only; decoupled, for sgd and dgc added to the gradient");
+  keys.number("weight_decay", weight_decay, -1, 1e3,
+              "matrices only; decoupled, for sgd and dgc added to the gradient; -1 = 0.1, for sgd "
+              "and dgc 0");
   keys.choice("schedule", schedule, {"cosine", "onecycle", "constant"},
               "learning rate over the steps");
   keys.integer("warmup", warmup, -1, int64_t{1} << 40,
@@ -51,6 +52,8 @@ void OptimOptions::check(Keys& keys) const {
   for (double beta : betas)
     if (!(beta >= 0 && beta < 1))
       keys.problem("betas", fmt::format("{} is not at least 0 and below 1", beta));
+  if (weight_decay < 0 && weight_decay != -1)
+    keys.problem("weight_decay", fmt::format("{} is neither -1 nor at least 0", weight_decay));
   if (variance_steps != 0 && name != "adamw")
     keys.problem("variance_steps", fmt::format("belongs to name = \"adamw\", not \"{}\"", name));
 }
@@ -70,7 +73,7 @@ std::shared_ptr<Optimizer> make_optimizer(const OptimOptions& options, int64_t t
                                          ZeroOneSchedule::from(options, total_steps),
                                          options.variance_floor);
   if (options.name == "sgd" || options.name == "dgc") {
-    const SgdOptions sgd{options.momentum, options.nesterov, options.weight_decay};
+    const SgdOptions sgd{options.momentum, options.nesterov, options.decay()};
     const int64_t ramp = options.ramp >= 0 ? options.ramp : options.warmup_steps(total_steps);
     const DensitySchedule schedule{compression.density, ramp, compression.sparse_below};
     return std::make_shared<Dgc>(sgd, schedule, options.name == "dgc", compression.ranks);

@@ -15,7 +15,7 @@ struct OptimOptions {
   double lr = 1e-3;            // the schedule's peak
   std::vector<double> betas{0.9, 0.95};
   double eps = 1e-8;
-  double weight_decay = 0.1;        // decoupled; matrices only (Segment::decay)
+  double weight_decay = -1;         // matrices only (Segment::decay); -1: decay()
   std::string schedule = "cosine";  // cosine | onecycle | constant (optim/schedule.h)
   int64_t warmup = -1;              // steps; -1 = a tenth of the run
   double min_lr = 0.1;              // last learning rate, as a part of lr
@@ -29,6 +29,12 @@ struct OptimOptions {
   bool nesterov = false;       // sgd, dgc
   int64_t ramp = -1;           // dgc: steps of falling density; -1 = as many as warmup
 
+  // 0.1 for Adam's family, decoupled. sgd and dgc add it to the gradient, so that with momentum m a
+  // step shrinks weights by lr decay / (1 - m) in the end: 0 unless it is asked for.
+  double decay() const {
+    if (weight_decay >= 0) return weight_decay;
+    return name == "sgd" || name == "dgc" ? 0.0 : 0.1;
+  }
   double beta1() const { return betas[0]; }
   double beta2() const { return betas[1]; }
   int64_t warmup_steps(int64_t total_steps) const {

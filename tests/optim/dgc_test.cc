@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <torch/optim/sgd.h>
 
+#include "optim/options.h"
 #include "tests/optim/torch_oracle.h"
 
 namespace terse {
@@ -21,6 +22,13 @@ void equals_torch(bool nesterov) {
   // mu (u + g) rounds once where torch rounds mu u + g and then mu times that: ulps of a velocity
   // near 3, times 0.01, thirty times.
   expect_equals_torch<torch::optim::SGD>(flat, options, 1.0, 1e-5, 1e-6);
+}
+
+TEST(OptimOptions, DecayIsForWhomItIsCustomary) {
+  EXPECT_EQ(OptimOptions{.name = "adamw"}.decay(), 0.1);
+  EXPECT_EQ(OptimOptions{.name = "dgc"}.decay(), 0);
+  EXPECT_EQ((OptimOptions{.name = "dgc", .weight_decay = 1e-4}.decay()), 1e-4);
+  EXPECT_EQ((OptimOptions{.name = "onebit_adam", .weight_decay = 0}.decay()), 0);
 }
 
 TEST(Sgd, EqualsTorch) {
