@@ -14,7 +14,7 @@ std::string gpu_problem(const World& world, BackendKind backend) {
   if (backend == BackendKind::gloo || backend == BackendKind::mpi)
     return fmt::format("the {} backend moves CPU tensors only: leave --backend out, or say nccl",
                        backend == BackendKind::mpi ? "mpi" : "gloo");
-  const auto gpus = static_cast<int>(at::detail::getCUDAHooks().deviceCount());
+  const auto gpus = at::detail::getCUDAHooks().deviceCount();
   if (gpus == 0) return "this machine has no GPU that CUDA can use (what does nvidia-smi say?)";
   if (world.local_rank >= gpus)
     return fmt::format(

@@ -13,8 +13,8 @@ namespace {
 // Stored integer x (GgufBlockInfo::split) and scale -> code = (x - add) / divide and scale times
 // `scale_factor`.
 struct CodesOfType {
-  uint32_t type;
   CodeFormat format;
+  uint32_t type;
   int divide = 1;
   int add = 0;
   float scale_factor = 1.0f;
@@ -25,16 +25,16 @@ constexpr uint32_t kQ4_1 = 3;
 const CodesOfType* codes_of_type(uint32_t type) {
   using S = ScaleType;
   static const CodesOfType kTypes[] = {
-      {2, {"int_signed", 4, -8, 7, 0.0f, 32, S::f16, 0}},
-      {3, {"int_signed", 4, -8, 7, 0.0f, 32, S::f16, 0}},
-      {6, {"int_signed", 5, -16, 15, 0.0f, 32, S::f16, 0}},
-      {8, {"int_signed", 8, -128, 127, 0.0f, 32, S::f16, 0}},
-      {34, {"ternary", 2, -1, 1, 0.0f, 256, S::f16, 0}},
-      {35, {"ternary", 2, -1, 1, 0.0f, 256, S::f16, 0}},
-      {39, {"fp4", 4, -12, 12, 0.0f, 32, S::e8m0, 0, "", 0.5f}, 1, 0, 2.0f},
-      {40, {"fp4", 4, -12, 12, 0.0f, 16, S::e4m3, 0, "", 0.5f}, 1, 0, 2.0f},
-      {41, {"half_int", 1, -1, 0, 0.5f, 128, S::f16, 0}, 2, 1, 2.0f},
-      {42, {"ternary", 2, -1, 1, 0.0f, 64, S::f16, 0}},
+      {{"int_signed", 4, -8, 7, 0.0f, 32, S::f16, 0}, 2},
+      {{"int_signed", 4, -8, 7, 0.0f, 32, S::f16, 0}, 3},
+      {{"int_signed", 5, -16, 15, 0.0f, 32, S::f16, 0}, 6},
+      {{"int_signed", 8, -128, 127, 0.0f, 32, S::f16, 0}, 8},
+      {{"ternary", 2, -1, 1, 0.0f, 256, S::f16, 0}, 34},
+      {{"ternary", 2, -1, 1, 0.0f, 256, S::f16, 0}, 35},
+      {{"fp4", 4, -12, 12, 0.0f, 32, S::e8m0, 0, "", 0.5f}, 39, 1, 0, 2.0f},
+      {{"fp4", 4, -12, 12, 0.0f, 16, S::e4m3, 0, "", 0.5f}, 40, 1, 0, 2.0f},
+      {{"half_int", 1, -1, 0, 0.5f, 128, S::f16, 0}, 41, 2, 1, 2.0f},
+      {{"ternary", 2, -1, 1, 0.0f, 64, S::f16, 0}, 42},
   };
   for (const CodesOfType& row : kTypes)
     if (row.type == type) return &row;
@@ -45,7 +45,7 @@ constexpr int64_t kBlocks = 512;  // that a thread splits at a time
 
 // What the blocks of a tensor hold, beyond what their type says.
 struct Seen {
-  int least = 127, most = -128;           // of the codes
+  int8_t least = 127, most = -128;        // of the codes
   bool scales_fit = true;                 // the type's own scale type
   bool minus_7_5 = true, minus_8 = true;  // Q4_1: the minimum is so many scales,
   bool seven_bits = true;                 // and what the first then asks of a scale
@@ -105,13 +105,10 @@ class Blocks {
   Seen look(int64_t first, const std::vector<int8_t>& codes,
             const std::vector<float>& scales_in) const {
     Seen seen;
-    int8_t least = 127, most = -128;
     for (const int8_t code : codes) {
-      least = std::min(least, code);
-      most = std::max(most, code);
+      seen.least = std::min(seen.least, code);
+      seen.most = std::max(seen.most, code);
     }
-    seen.least = least;
-    seen.most = most;
     for (const float scale : scales_in)
       seen.scales_fit &= representable(scale, type_.format.scale_type);
     if (tensor_.type != kQ4_1) return seen;

@@ -90,7 +90,7 @@ ByteSource codes_source(const ArtifactWeight& weight, const GgufPacking& packing
 
 // What the source of the codes, which stands before it in the file, has left.
 GgufItem scale_item(const ArtifactWeight& weight, std::string name,
-                    std::shared_ptr<float> tensor_scale) {
+                    const std::shared_ptr<float>& tensor_scale) {
   name.replace(name.rfind(".weight"), std::string::npos, ".scale");
   return {std::move(name), {1}, GgufType::f32, [&weight, tensor_scale](const ByteSink& sink) {
             if (*tensor_scale == 0.0f) *tensor_scale = weight.codes().tensor_scale;

@@ -45,7 +45,7 @@ bool AutoSwitch::due() const {
 }
 
 std::string AutoSwitch::reason() const {
-  const std::string measured =
+  std::string measured =
       full()
           ? fmt::format("the variance changed by {:.3g} an update on the mean of {}, eps is {:g}",
                         mean(), changes_.size(), eps_)

@@ -15,7 +15,7 @@ namespace terse::testing {
 
 // Why a test that needs so many GPUs cannot run here; empty if it can.
 inline std::string missing_gpus(int wanted) {
-  const int found = at::detail::getCUDAHooks().deviceCount();
+  const auto found = at::detail::getCUDAHooks().deviceCount();
   if (found >= wanted) return "";
   if (!at::detail::getCUDAHooks().hasCUDA() && found == 0)
     return "no GPU, or built without CUDA (preset cuda)";

@@ -96,7 +96,7 @@ TEST(IndexCode, BoundIsReachedAndNeverPassed) {
 
 TEST(IndexCode, DefectsAreRefused) {
   std::vector<uint32_t> out(64);
-  const auto read = [&](bool bits, std::vector<int> in, int64_t count, int64_t size) {
+  const auto read = [&](bool bits, const std::vector<int>& in, int64_t count, int64_t size) {
     std::vector<std::byte> bytes;
     for (const int b : in) bytes.push_back(static_cast<std::byte>(b));
     return read_indices(bits, bytes, count, size, 0, out.data());

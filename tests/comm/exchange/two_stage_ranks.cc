@@ -12,8 +12,8 @@ namespace {
 const std::vector<std::vector<int64_t>> kBuckets = {{5}, {1000, 3, 3000}, {64, 64}, {20000}};
 
 std::unique_ptr<TwoStageExchange> onebit(Group group, const std::string& scale, int64_t block) {
-  auto exchange =
-      make_exchange(group, {.codec = "onebit", .scale = scale, .block = block}, exchange_device);
+  auto exchange = make_exchange(
+      std::move(group), {.codec = "onebit", .scale = scale, .block = block}, exchange_device);
   return std::unique_ptr<TwoStageExchange>(dynamic_cast<TwoStageExchange*>(exchange.release()));
 }
 
