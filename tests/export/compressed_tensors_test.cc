@@ -213,7 +213,7 @@ TEST(CompressedTensorsConfig, EveryLayerMayDiffer) {
 }
 
 TEST(CompressedTensorsConfig, WarnsOfWhatReadersIgnore) {
-  const auto warnings = [](const CodeFormat& format, std::optional<InputFormat> input) {
+  const auto warnings = [](const CodeFormat& format, const std::optional<InputFormat>& input) {
     return compressed_tensors_warnings(coded_artifact(format, input));
   };
   EXPECT_THAT(warnings(int_format(4), {}), IsEmpty());

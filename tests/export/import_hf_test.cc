@@ -104,16 +104,16 @@ struct Wrong {
 };
 
 std::vector<Wrong> wrongs() {
-  const auto weights = [](const char* key, ordered_json value) {
+  const auto weights = [](const char* key, const ordered_json& value) {
     return [=](ordered_json& config) { group_of(config)["weights"][key] = value; };
   };
-  const auto group = [](const char* key, ordered_json value) {
+  const auto group = [](const char* key, const ordered_json& value) {
     return [=](ordered_json& config) { group_of(config)[key] = value; };
   };
-  const auto top = [](const char* key, ordered_json value) {
+  const auto top = [](const char* key, const ordered_json& value) {
     return [=](ordered_json& config) { config[key] = value; };
   };
-  const auto quantization = [](const char* key, ordered_json value) {
+  const auto quantization = [](const char* key, const ordered_json& value) {
     return [=](ordered_json& config) { config["quantization_config"][key] = value; };
   };
   const auto transform = [](ordered_json apply, int64_t block, const char* type = "hadamard") {

@@ -76,7 +76,8 @@ TEST(NmLayout, PositionsComeBackAndDamageIsAnError) {
       damaged[i] ^= 1;
       try {
         EXPECT_NE(unpack_positions(layout, damaged, rows, columns, "w"), positions);
-      } catch (const Error&) {
+      } catch (const Error& e) {
+        EXPECT_EQ(e.code(), ExitCode::invalid_file);
       }
     }
     EXPECT_THROW(unpack_positions(layout, packed, rows + 1, columns, "w"), Error);

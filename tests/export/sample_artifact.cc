@@ -80,8 +80,8 @@ int8_t sample_code(const CodeFormat& f, std::mt19937_64& random) {
   constexpr std::array<int8_t, 8> kSizes = {0, 1, 2, 3, 4, 6, 8, 12};
   const auto below = [&](int n) { return static_cast<int>(random() % static_cast<uint64_t>(n)); };
   if (f.grid != "fp4") return static_cast<int8_t>(f.code_min + below(f.code_max - f.code_min + 1));
-  const int size = kSizes[static_cast<size_t>(below(8))];
-  return static_cast<int8_t>(below(2) == 0 ? size : -size);
+  const int8_t size = kSizes[static_cast<size_t>(below(8))];
+  return below(2) == 0 ? size : static_cast<int8_t>(-size);
 }
 
 std::vector<uint8_t> magnitude_mask(const std::string& pattern, const float* values, int64_t rows,

@@ -32,7 +32,7 @@ int main(int argc, char** argv) {
     } else {
       const char* rank = std::getenv("RANK");
       const bool stays_away = what == "absent" && rank != nullptr && std::string(rank) == "1";
-      if (!stays_away) join_and_print(argc > 2 ? std::atoi(argv[2]) : 30);
+      if (!stays_away) join_and_print(argc > 2 ? std::stoi(argv[2]) : 30);
     }
   } catch (const terse::Error& e) {
     std::printf("Error %d: %s\n", static_cast<int>(e.code()), e.what());

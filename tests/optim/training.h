@@ -44,7 +44,7 @@ class StateHash final : public StateWriter {
 
 class Training {
  public:
-  Training(Group group, const OptimOptions& optim, const ExchangeOptions& exchange,
+  Training(const Group& group, const OptimOptions& optim, const ExchangeOptions& exchange,
            ReducerOptions reducer, at::Device device = at::kCPU, int64_t ranks_per_node = 1)
       : group_(group), device_(device) {
     at::manual_seed(7);

@@ -45,9 +45,11 @@ TEST(ZeroOneSchedule, IntervalsDoubleAsTheLearningRateHalves) {
   std::set<int64_t> seen;
   for (int64_t step = 151; step < total; ++step) {
     int64_t expected = 1;
-    for (double lr = learning_rate(options, step, total); lr <= options.lr / 2 * (1 + 1e-9);
-         lr *= 2)
+    double lr = learning_rate(options, step, total);
+    while (lr <= options.lr / 2 * (1 + 1e-9)) {
+      lr *= 2;
       expected = std::min<int64_t>(expected * 2, 8);
+    }
     ASSERT_EQ(s.interval(step, step), expected) << step;
     seen.insert(expected);
   }

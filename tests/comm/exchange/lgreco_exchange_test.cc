@@ -64,7 +64,7 @@ struct Fixture {
       if (quiet) quiet_steps.push_back(step);
       for (int64_t b = 0; b < 3; ++b) {
         const int64_t n = two_matrices().buckets[static_cast<size_t>(b)].size;
-        answer = average(*exchange, b, host_message(n, b, static_cast<int64_t>(step)));
+        answer = average(*exchange, b, host_message(n, b, step));
       }
       const bool due = decider != nullptr && decider->due(step);
       exchange->commit();

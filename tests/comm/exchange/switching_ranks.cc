@@ -8,7 +8,7 @@
 namespace terse::testing {
 namespace {
 
-SelectCandidate choice_of(Group& group, const std::string& name, ExchangeOptions options) {
+SelectCandidate choice_of(Group& group, const std::string& name, const ExchangeOptions& options) {
   return {.name = name,
           .lossy = options.compressed(),
           .drops = options.codec == "topk",

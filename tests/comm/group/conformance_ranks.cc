@@ -86,8 +86,8 @@ class Conformance {
     at::Tensor out = full(size * n_, 1, type);
     group_.all_to_all(out, at::cat(in)).wait();
     expect_equal(out, at::cat(want), fmt::format("all_to_all of {}", size));
-    expect_bytes(group_.wire_bytes().all_to_all, all_to_all_,
-                 size * others() * static_cast<int64_t>(out.element_size()), "all_to_all");
+    expect_bytes(group_.wire_bytes().all_to_all, all_to_all_, size * others() * out.element_size(),
+                 "all_to_all");
   }
 
   // Slice sizes differ for every pair, and some are empty.
@@ -133,8 +133,8 @@ class Conformance {
     at::Tensor out = full(size * n_, 1, type);
     group_.all_gather(out, message(rank(), 0, size, type)).wait();
     expect_equal(out, at::cat(want), fmt::format("all_gather of {}", size));
-    expect_bytes(group_.wire_bytes().all_gather, all_gather_,
-                 size * others() * static_cast<int64_t>(out.element_size()), "all_gather");
+    expect_bytes(group_.wire_bytes().all_gather, all_gather_, size * others() * out.element_size(),
+                 "all_gather");
   }
 
   void broadcast(int64_t size) {
