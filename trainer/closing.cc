@@ -16,19 +16,10 @@
 #include "trainer/snapshot.h"
 #include "trainer/telemetry/format.h"
 #include "trainer/telemetry/report.h"
+#include "trainer/tokenizer_data.h"
 
 namespace terse {
 namespace {
-
-TokenizerData tokenizer_data(const Tokenizer& tokenizer) {
-  TokenizerData data;
-  data.pieces = tokenizer.pieces();
-  data.bos = tokenizer.bos();
-  data.eos = tokenizer.eos();
-  data.unk = tokenizer.unknown();
-  data.model = tokenizer.model();
-  return data;
-}
 
 double stored_bits(const CodeFormat& format, int64_t rows, int64_t columns) {
   const int64_t shared = format.group < 0    ? rows * columns

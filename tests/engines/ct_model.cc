@@ -13,20 +13,10 @@
 #include "export/formats.h"
 #include "tests/export/coded_artifact.h"
 #include "trainer/data/tokenizer.h"
+#include "trainer/tokenizer_data.h"
 
 namespace terse {
 namespace {
-
-TokenizerData load(const std::string& path) {
-  const Tokenizer tokenizer = Tokenizer::load(path);
-  TokenizerData data;
-  data.pieces = tokenizer.pieces();
-  data.bos = tokenizer.bos();
-  data.eos = tokenizer.eos();
-  data.unk = tokenizer.unknown();
-  data.model = tokenizer.model();
-  return data;
-}
 
 CodeFormat rotated(CodeFormat format) {
   format.hadamard = 64;
@@ -72,7 +62,7 @@ void write(const std::string& tokenizer, const std::string& kind, const std::str
                    .tie = false,
                    .rope_theta = 10000.0,
                    .norm_eps = 1e-5};
-  const TokenizerData data = load(tokenizer);
+  const TokenizerData data = tokenizer_data(Tokenizer::load(tokenizer));
   options.shape.vocab = static_cast<int64_t>(data.pieces.size());
   Artifact artifact =
       coded_artifact([&](const std::string& name) { return layer_of(kind, name); }, options);

@@ -17,6 +17,7 @@
 #include "export/formats.h"
 #include "tests/export/sample_artifact.h"
 #include "trainer/data/tokenizer.h"
+#include "trainer/tokenizer_data.h"
 
 namespace terse {
 namespace {
@@ -24,14 +25,7 @@ namespace {
 constexpr int kVocab = 600;
 
 TokenizerData train(const std::string& text) {
-  const Tokenizer tokenizer = Tokenizer::train({read_text(text)}, kVocab);
-  TokenizerData data;
-  data.pieces = tokenizer.pieces();
-  data.bos = tokenizer.bos();
-  data.eos = tokenizer.eos();
-  data.unk = tokenizer.unknown();
-  data.model = tokenizer.model();
-  return data;
+  return tokenizer_data(Tokenizer::train({read_text(text)}, kVocab));
 }
 
 void write(const std::string& text, std::string type, const std::string& folder) {
