@@ -2,6 +2,7 @@
 // dense matrix; odd shapes, zeros, NaN.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 

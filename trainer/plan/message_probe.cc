@@ -1,6 +1,7 @@
 #include "trainer/plan/message_probe.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <memory>
 #include <vector>

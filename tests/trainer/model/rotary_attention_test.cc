@@ -1,6 +1,8 @@
 // Tiled attention against composed operations in fp32, and rotary_attention where tiles do not fit.
 #include "trainer/model/ops/rotary_attention.h"
 
+#include <fmt/format.h>
+
 #include <cstdint>
 #include <limits>
 
