@@ -89,6 +89,10 @@ class Exchange {
   virtual void advance(int64_t bucket, int round) = 0;
   virtual void finish(int64_t bucket, at::Tensor answer) = 0;
 
+  // Whether every number of the answer is finite; `answer` is what finish() filled, unchanged. The
+  // same on all ranks.
+  virtual bool finite(int64_t bucket, const at::Tensor& answer) const;
+
   // Coordinates of the bucket in whose sent values this rank's message took part, ascending; empty
   // unless selects(). What was sent there is not in a residual any more, so what led to it ends
   // there too (DGC masks its velocity). Valid from finish() until the next start().

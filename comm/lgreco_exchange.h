@@ -70,6 +70,9 @@ class LgrecoExchange final : public Exchange, public Decider {
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override { inner_->advance(bucket, round); }
   void finish(int64_t bucket, at::Tensor answer) override { inner_->finish(bucket, answer); }
+  bool finite(int64_t bucket, const at::Tensor& answer) const override {
+    return inner_->finite(bucket, answer);
+  }
 
   std::span<const int64_t> selected(int64_t bucket) const override {
     return inner_->selected(bucket);

@@ -109,8 +109,10 @@ class Optimizer {
   }
 
   // Updates `value` of the bucket from the averaged message, after the vote only; in a local step
-  // from this rank's gradient. May overwrite the gradient, which is zeroed after the step.
-  virtual void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) = 0;
+  // from this rank's gradient. May overwrite the gradient, which is zeroed after the step. In a
+  // codec phase may also keep `answer` and put another tensor of its own in its place, of the same
+  // size and any content: what becomes state need not be copied.
+  virtual void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) = 0;
   // All buckets were applied. `next` is the plan of the step to come: what its phase needs is
   // prepared here (freezing the variance), so that a checkpoint holds it.
   virtual void commit(const StepContext& context, const PhasePlan& next) = 0;

@@ -3,6 +3,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
+#include <limits>
 
 #include "comm/reducer_impl.h"
 #include "comm/sums.h"
@@ -16,6 +17,12 @@ at::Tensor Reducer::Impl::message(int64_t bucket) {
   if (messages.empty())
     for (const BucketTensors& t : buffers.tensors()) messages.push_back(at::empty_like(t.value));
   return messages[static_cast<size_t>(bucket)];
+}
+
+// Clipping needs the norm of dense answers; of others only whether it is finite.
+double Reducer::Impl::squares_of_answer(int64_t bucket, const at::Tensor& answer) {
+  if (!coded()) return sum_of_squares(answer);
+  return exchange()->finite(bucket, answer) ? 0 : std::numeric_limits<double>::infinity();
 }
 
 void Reducer::Impl::run(ReducerItem item) {
@@ -34,7 +41,7 @@ void Reducer::Impl::run(ReducerItem item) {
     e->finish(item.bucket, m);
     if (coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
   }
-  if (item.round == rounds && !local()) answer_squares[b] = sum_of_squares(m);
+  if (item.round == rounds && !local()) answer_squares[b] = squares_of_answer(item.bucket, m);
 }
 
 void Reducer::Impl::offer(bool background) {

@@ -20,7 +20,7 @@ void Reducer::Impl::take_together(double loss, bool stop, StepResult& r) {
 }
 
 void Reducer::Impl::take(const PhasePlan& following) {
-  for (int64_t b = 0; b < bucket_count(); ++b) optimizer->apply(context, b, message(b));
+  for (int64_t b = 0; b < bucket_count(); ++b) apply(b);
   if (exchange() != nullptr) exchange()->commit();
   optimizer->commit(context, following);
   const bool new_epoch = following.residual_epoch != context.plan.residual_epoch;
@@ -29,6 +29,12 @@ void Reducer::Impl::take(const PhasePlan& following) {
   if (new_epoch || (new_phase && !local() && following.phase != Phase::skip)) tell_live();
   if (following.density != context.plan.density) tell_density(following.density);
   next = following;
+}
+
+void Reducer::Impl::apply(int64_t bucket) {
+  at::Tensor answer = message(bucket);
+  optimizer->apply(context, bucket, answer);
+  if (coded()) messages[static_cast<size_t>(bucket)] = std::move(answer);
 }
 
 void Reducer::Impl::commit(const Tally& result) {

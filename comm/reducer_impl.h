@@ -48,6 +48,7 @@ struct Reducer::Impl {
   // Bucket by bucket through the exchange: reducer_buckets.cc.
   at::Tensor message(int64_t bucket);
   void run(ReducerItem item);
+  double squares_of_answer(int64_t bucket, const at::Tensor& answer);
   void offer(bool background);
   void run_tail();
   void exact_coefficient();
@@ -62,6 +63,7 @@ struct Reducer::Impl {
   void take_together(double loss, bool stop, StepResult& r);
   void take_alone(double loss, StepResult& r);
   void take(const PhasePlan& following);
+  void apply(int64_t bucket);
   void commit(const Tally& result);
   void skip(const StepResult& r);
   void tell_live();
@@ -86,7 +88,7 @@ struct Reducer::Impl {
   StepContext context;
   std::vector<at::Tensor> messages;
   std::vector<double> squares;         // of the local gradient, by bucket
-  std::vector<double> answer_squares;  // of the averaged message
+  std::vector<double> answer_squares;  // of the averaged message; codec phases: 0 or infinity
   bool offered = false;
   ReducerClock clock;
   int64_t wire_before = 0;

@@ -247,6 +247,10 @@ void SelectExchange::finish(int64_t bucket, at::Tensor answer) {
   inner(bucket).finish(bucket, std::move(answer));
 }
 
+bool SelectExchange::finite(int64_t bucket, const at::Tensor& answer) const {
+  return inner(bucket).finite(bucket, answer);
+}
+
 std::span<const int64_t> SelectExchange::selected(int64_t bucket) const {
   return inner(bucket).selected(bucket);
 }

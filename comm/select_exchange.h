@@ -69,6 +69,7 @@ class SelectExchange : public Exchange {
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;
   void finish(int64_t bucket, at::Tensor answer) override;
+  bool finite(int64_t bucket, const at::Tensor& answer) const override;
 
   std::span<const int64_t> selected(int64_t bucket) const override;
   int64_t wire_bytes(int64_t bucket) const override;

@@ -190,6 +190,17 @@ void TwoStageExchange::finish(int64_t bucket, at::Tensor answer) {
   worker_.answered(bucket, answer);
 }
 
+// Reading the answer again costs as much as decoding it did; the owners' scales are few.
+bool TwoStageExchange::finite(int64_t bucket, const at::Tensor& answer) const {
+  const Slot& s = slot(bucket);
+  for (size_t j = 0; j < s.chunks.size(); ++j) {
+    const std::optional<bool> known = s.server[j]->finite(0, s.gathered.messages()[j]);
+    if (!known) return Exchange::finite(bucket, answer);
+    if (!*known) return false;
+  }
+  return true;
+}
+
 void TwoStageExchange::set_live(int64_t bucket, const at::Tensor& words) {
   check_live_words(words, slot(bucket).size, bucket);
   slot(bucket).live = words;

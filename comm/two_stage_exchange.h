@@ -46,6 +46,7 @@ class TwoStageExchange final : public Exchange {
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;
   void finish(int64_t bucket, at::Tensor answer) override;
+  bool finite(int64_t bucket, const at::Tensor& answer) const override;
   void set_live(int64_t bucket, const at::Tensor& words) override;
 
   bool selects() const override { return codec_->id() == CodecId::topk; }

@@ -145,6 +145,25 @@ void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Te
   });
 }
 
+void AdamState::move_by_all(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
+                            at::Tensor& answer) {
+  const auto b = static_cast<size_t>(bucket);
+  const BucketTensors& t = tensors[b];
+  if (!t.value.is_cpu()) return move_by(context, bucket, vhat, answer);
+  std::swap(m[b], answer);
+  const AdamStep base = next_step(context.learning_rate, 1);
+  const float decayed = keep(context.learning_rate);
+  float* p = t.value.mutable_data_ptr<float>();
+  const float* mp = m[b].const_data_ptr<float>();
+  const float* vp = vhat.const_data_ptr<float>();
+  for_each_block(blocks[b], true, [=, &t](const AdamBlock& k) {
+    AdamStep step = base;
+    if (k.decay) step.keep = decayed;
+    const int64_t at = k.begin;
+    TERSE_DISPATCH(onebit_move(step, p + at, mp + at, vp + at, rounded_pointer(t, at), k.end - at));
+  });
+}
+
 void AdamState::save(StateWriter& state, const std::string& second_moment) const {
   state.value(Scope::shared, "optim/steps", steps);
   save_flat(state, plan, "m", m);

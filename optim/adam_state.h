@@ -72,6 +72,10 @@ struct AdamState {
   // m <- answer where vhat > 0, else 0; p <- keep p - lr (m / (1 - b1^t)) / (sqrt(vhat) + eps).
   void move_by(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
                const at::Tensor& answer);
+  // The same where vhat > 0 everywhere: on the CPU m and `answer` change places instead of values,
+  // which spares a third of what apply() moves through memory.
+  void move_by_all(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
+                   at::Tensor& answer);
 
   void save(StateWriter& state, const std::string& second_moment) const;
   void load(const StateReader& state, const std::string& second_moment);

@@ -24,7 +24,7 @@ void AdamW::message(const StepContext& context, int64_t bucket, at::Tensor out) 
   state_.gradient_message(bucket, context.message_scale, out);
 }
 
-void AdamW::apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
+void AdamW::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {
   if (rule_.on() && frozen_.step < 0) measure(context.answer_scale, bucket, answer);
   state_.adamw(context, bucket, answer);
 }

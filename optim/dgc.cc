@@ -79,7 +79,7 @@ void Dgc::sent(int64_t bucket, std::span<const int64_t> coordinates) {
   for (const int64_t i : coordinates) u[i] = 0.0f;
 }
 
-void Dgc::apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
+void Dgc::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {
   const BucketTensors& t = tensors_[static_cast<size_t>(bucket)];
   float* p = t.value.mutable_data_ptr<float>();
   const float* d = answer.const_data_ptr<float>();

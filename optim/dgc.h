@@ -46,7 +46,7 @@ class Dgc final : public Optimizer {
   void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void sent(int64_t bucket, std::span<const int64_t> coordinates) override;
   void rollback() override { velocity_.rollback(); }
-  void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) override;
+  void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
   void save(StateWriter& state) const override { velocity_.save(state); }
   void load(const StateReader& state) override;

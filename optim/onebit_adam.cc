@@ -35,9 +35,13 @@ void OnebitAdam::message(const StepContext& context, int64_t bucket, at::Tensor 
   state_.momentum(bucket, context.message_scale, vhat, state_.tensors[b].gradient, out);
 }
 
-void OnebitAdam::apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
+void OnebitAdam::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {
   if (context.plan.phase == Phase::dense) return state_.adamw(context, bucket, answer);
-  state_.move_by(context, bucket, state_.v[static_cast<size_t>(bucket)], answer);
+  const auto b = static_cast<size_t>(bucket);
+  if (live_[b].defined())
+    state_.move_by(context, bucket, state_.v[b], answer);
+  else
+    state_.move_by_all(context, bucket, state_.v[b], answer);
 }
 
 void OnebitAdam::commit(const StepContext&, const PhasePlan& next) {

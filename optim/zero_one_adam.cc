@@ -59,7 +59,7 @@ void ZeroOneAdam::message(const StepContext& context, int64_t bucket, at::Tensor
   });
 }
 
-void ZeroOneAdam::apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
+void ZeroOneAdam::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {
   if (context.plan.residual_epoch == 0) return before_the_freeze(context, bucket, answer);
   if (context.plan.phase == Phase::skip) return local(context, bucket);
   meet(context, bucket, answer);

@@ -51,7 +51,7 @@ class ZeroOneAdam final : public Optimizer {
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
   void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
-  void apply(const StepContext& context, int64_t bucket, const at::Tensor& answer) override;
+  void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
   at::Tensor live(int64_t bucket) const override;
   void save(StateWriter& state) const override;

@@ -111,7 +111,7 @@ Served served_by(const std::string& path) {
 }
 
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
-                              Group group, const ComputeOptions& compute,
+                              const Group& group, const ComputeOptions& compute,
                               const std::function<void()>& between) {
   const auto model = model_of(artifact, compute);
   const auto valid = data.validation(recipe.model.llama.context);

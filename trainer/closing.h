@@ -30,7 +30,7 @@ Served served_by(const std::string& path);
 // Collective: what the checkpoint's Codes score on all validation examples.
 // `between`: as EvaluateOptions (trainer/evaluate.h).
 EvalRecord closing_evaluation(const Artifact& artifact, const Recipe& recipe, const DataFiles& data,
-                              Group group, const ComputeOptions& compute,
+                              const Group& group, const ComputeOptions& compute,
                               const std::function<void()>& between);
 
 // One record a linear layer, for layers.json.

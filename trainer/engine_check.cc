@@ -7,13 +7,13 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/keys.h"
+#include "base/run_program.h"
 #include "trainer/logits_probe.h"
 #include "trainer/snapshot.h"
 
@@ -51,12 +51,6 @@ class WorkFolder {
   std::filesystem::path path_;
 };
 
-std::string quoted(const std::string& text) {
-  std::string all = "'";
-  for (const char c : text) all += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return all + "'";
-}
-
 std::string in_source_tree(const EngineProgram& engine, const char* relative) {
   std::string path = fmt::format("{}/{}", TERSE_SOURCE_DIR, relative);
   if (::access(path.c_str(), R_OK) != 0)
@@ -65,18 +59,13 @@ std::string in_source_tree(const EngineProgram& engine, const char* relative) {
   return path;
 }
 
-// Standard output of a command; its standard error goes to `log`.
-std::string output_of(const std::string& command, const std::string& log) {
-  FILE* pipe = ::popen((command + " 2>" + quoted(log)).c_str(), "r");
-  if (pipe == nullptr) fail(ExitCode::usage, "{} cannot be started", command);
-  std::string text;
-  std::array<char, 1 << 16> buffer;
-  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    text.append(buffer.data(), n);
-  if (::pclose(pipe) == 0) return text;
+// What the engine prints; its standard error goes to `log`.
+std::string output_of(const std::vector<std::string>& command, const std::string& log) {
+  ProgramEnd end = run_program(command, log);
+  if (end.code == 0) return std::move(end.output);
   std::string words = read_text(log);
   if (words.size() > 600) words = words.substr(words.size() - 600);
-  fail(ExitCode::invalid_file, "the engine failed ({}): {}", command, words);
+  fail(ExitCode::invalid_file, "the engine failed ({}): {}", fmt::join(command, " "), words);
 }
 
 // The first validation windows, what the engine and terse are both asked for.
@@ -126,10 +115,8 @@ EngineCheck check_in_engine(const EngineProgram& engine, const std::string& path
   const WorkFolder work;
   const std::string windows_file = work.write("windows.json", json(scored).dump());
   const std::string probe_file = work.write("probe.json", json(probe.ids).dump());
-  const std::string output =
-      output_of(fmt::format("{} {} {} --windows {} --probe {}", quoted(python), quoted(script),
-                            quoted(path), quoted(windows_file), quoted(probe_file)),
-                work.file("log"));
+  const std::string output = output_of(
+      {python, script, path, "--windows", windows_file, "--probe", probe_file}, work.file("log"));
   EngineCheck check;
   check.engine = engine.name;
   std::vector<float> log_probabilities;

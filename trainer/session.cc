@@ -69,16 +69,16 @@ ComputeOptions compute_options(const TrainOptions& options, at::Device device) {
 Session::Session(const Recipe& recipe, Group group, const DataFiles& data, at::Device device,
                  int restart, int64_t ranks_per_node)
     : recipe_(recipe),
-      group_(group),
-      faults_(group.rank(), restart),
+      group_(std::move(group)),
+      faults_(group_.rank(), restart),
       data_(data),
       train_(data.training(recipe.model.llama.context)),
       valid_(data.validation(recipe.model.llama.context)),
       model_(make_model(recipe, data, compute_options(recipe.train, device))),
       teacher_(make_teacher(recipe.distill, shape_of(recipe.model, data),
                             compute_options(recipe.train, device))),
-      batcher_(*train_, batcher_options(recipe, group)),
-      reducer_(reducer_of(recipe, group, *model_, device, ranks_per_node)) {
+      batcher_(*train_, batcher_options(recipe, group_)),
+      reducer_(reducer_of(recipe, group_, *model_, device, ranks_per_node)) {
   if (teacher_) require_same(group_, teacher_->checksum(), "teacher");
   calibrate();
   model_->refresh(step_);
@@ -214,8 +214,8 @@ EvalRecord Session::evaluate_now(int64_t examples) {
   return record;
 }
 
-EvalRecord evaluate_record(Model& model, const Examples& valid, Group group, int64_t examples,
-                           const std::function<void()>& between) {
+EvalRecord evaluate_record(Model& model, const Examples& valid, const Group& group,
+                           int64_t examples, const std::function<void()>& between) {
   const auto start = Clock::now();
   EvaluateOptions options;
   options.examples = examples;

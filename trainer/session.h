@@ -97,7 +97,7 @@ at::ScalarType compute_type(const TrainOptions& options);
 
 // Evaluates any model on `valid`; shared by training, `terse eval` and the closing evaluation.
 // `between`: as EvaluateOptions.
-EvalRecord evaluate_record(Model& model, const Examples& valid, Group group, int64_t examples,
-                           const std::function<void()>& between = {});
+EvalRecord evaluate_record(Model& model, const Examples& valid, const Group& group,
+                           int64_t examples, const std::function<void()>& between = {});
 
 }  // namespace terse

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,6 +70,13 @@ class BoundCodec {
   // coordinates (DGC masks its velocity there); empty for all others. Valid until the next
   // encode().
   virtual std::span<const int64_t> selected() const { return {}; }
+
+  // Whether all that a message of part j decodes to is finite, when its scales tell; else nothing
+  // is known. For a message that decode_sum() has accepted.
+  virtual std::optional<bool> finite(int64_t j, std::span<const std::byte> message) const {
+    (void)j, (void)message;
+    return std::nullopt;
+  }
 
   // Bound to a GPU: waits for what was queued, and throws the Error(disagree) of a message that was
   // not what its tag says. On the CPU decode_sum() has thrown it already.

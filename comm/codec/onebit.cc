@@ -49,6 +49,7 @@ class BoundOneBit final : public BoundGrouped {
   void check_payload(int64_t j, std::span<const std::byte> payload,
                      const MessageTag& tag) const override;
   void unpack(const std::byte* payload, const Cut& cut, const Target& to) const override;
+  std::optional<bool> finite(int64_t j, std::span<const std::byte> message) const override;
 
   bool squares_;
   std::vector<PieceSum> sums_;
@@ -104,6 +105,18 @@ void BoundOneBit::unpack(const std::byte* payload, const Cut& cut, const Target&
   TERSE_DISPATCH(onebit_unpack(words + (to.origin - part(cut.part).begin) / 64, to.live,
                                cut.range.begin - to.origin, cut.range.end - to.origin, scale,
                                to.add, to.out));
+}
+
+std::optional<bool> BoundOneBit::finite(int64_t j, std::span<const std::byte> message) const {
+  const auto scales = message.subspan(kHeaderBytes)
+                          .subspan(static_cast<size_t>(scale_offset(j)),
+                                   static_cast<size_t>(groups_of(j).size()) * 4);
+  for (size_t at = 0; at < scales.size(); at += 4) {
+    float scale;
+    std::memcpy(&scale, &scales[at], sizeof scale);
+    if (!std::isfinite(scale)) return false;
+  }
+  return true;
 }
 
 class OneBitCodec final : public Codec {

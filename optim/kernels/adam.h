@@ -34,6 +34,9 @@ struct AdamStep {
   /* m <- answer where vhat > 0, else 0; p <- keep p - step_size m / (sqrt(vhat) + eps). */     \
   void onebit_apply(const AdamStep& step, float* p, float* m, const float* vhat,                \
                     const float* answer, uint16_t* rounded, int64_t count);                     \
+  /* The same where m is the answer already and vhat > 0 everywhere. */                         \
+  void onebit_move(const AdamStep& step, float* p, const float* m, const float* vhat,           \
+                   uint16_t* rounded, int64_t count);                                           \
   }
 TERSE_DECLARE_ADAM(scalar)
 TERSE_DECLARE_ADAM(avx2)

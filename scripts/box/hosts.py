@@ -120,6 +120,8 @@ class Cluster:
         lines = ["link set lo up", f"address add {host.address}/24 dev {INTERFACE}"]
         if self.options.loss:
             lines.append(f"link set {INTERFACE} gso_max_segs 1")
+        elif self.options.link:
+            lines.append(f"link set {INTERFACE} gso_max_size {link.segment_bytes(self.options.link)}")
         run("ip", "-n", host.name, "-batch", "-",
             given="\n".join(lines + [f"link set {INTERFACE} up"]))
         run("ip", "-n", self.switch, "link", "set", host.port, "up")
@@ -140,6 +142,9 @@ class Cluster:
             lines = ["link add bridge type bridge mcast_snooping 0", "link set bridge up"]
             lines += [f"link set {host.port} master bridge" for host in self.hosts]
             run("ip", "-n", self.switch, "-batch", "-", given="\n".join(lines))
+            # Docker has every packet on a bridge looked at by the firewall; a switch does not look.
+            run("ip", "netns", "exec", self.switch, "sh", "-c",
+                "for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ ! -w $f ] || echo 0 >$f; done")
 
     def _netem(self):
         words = link.emulation(self.options.latency, self.options.loss)

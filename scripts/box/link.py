@@ -5,7 +5,7 @@ import re
 
 QUEUE_SECONDS = 0.05  # what a port of the switch holds before it drops
 PACKET = 1514
-LARGEST_SEGMENT = 1 << 16  # tbf cuts a segment that is larger than its burst: slow on a fast link
+LARGEST_SEGMENT = 1 << 16
 
 
 def parse(text, units, what, example):
@@ -43,6 +43,13 @@ def burst_bytes(rate):
     at the machine's; on a fast link at least one whole segment."""
     per_millisecond = rate / 8 / 1000
     return int(max(per_millisecond, LARGEST_SEGMENT if rate >= 5e8 else 0, 4 * PACKET))
+
+
+def segment_bytes(rate):
+    """The largest segment that TCP may hand to the interface: one that fits the burst. Were tbf to cut it
+    into packets, each would wake the wire by itself, on the core that the host computes with, which no
+    network card does."""
+    return min(burst_bytes(rate) * PACKET // (PACKET + 100), LARGEST_SEGMENT)
 
 
 def shaping(rate):

@@ -55,7 +55,7 @@ class Flat {
   }
 
  private:
-  void take(const StepContext& c, const at::Tensor& answer) {
+  void take(const StepContext& c, at::Tensor answer) {
     next_ = optimizer_->next_plan(c.step + 1);
     optimizer_->apply(c, 0, answer);
     optimizer_->commit(c, next_);

@@ -122,6 +122,28 @@ TEST(OnebitAdam, TheAnswerBecomesTheMomentum) {
   EXPECT_TRUE(at::allclose(flat.message(3, kLr), 0.9 * answer, 1e-6, 1e-7));
 }
 
+// Without dead coordinates the answer's memory becomes the momentum's; the caller gets the old one.
+TEST(OnebitAdam, AnswerAndMomentumChangePlaces) {
+  at::manual_seed(5);
+  Flat masked(kSegments, onebit(1)), whole(kSegments, onebit(1));
+  whole.bucket_value().copy_(masked.bucket_value());
+  for (Flat* flat : {&masked, &whole}) flat->fill_gradient(0.5);
+  masked.bucket_gradient().narrow(0, 990, 10).zero_();  // these die: the other way is taken
+  for (Flat* flat : {&masked, &whole}) flat->step(1, kLr);
+  ASSERT_TRUE(masked.optimizer().live(0).defined());
+  ASSERT_FALSE(whole.optimizer().live(0).defined());
+  for (int64_t t = 2; t < 6; ++t) {
+    const at::Tensor answer = at::randn({1000});
+    const at::Tensor given = answer.clone();
+    masked.step(t, kLr, answer);
+    whole.step(t, kLr, given);
+    EXPECT_TRUE(at::equal(answer, given));
+    EXPECT_TRUE(
+        at::equal(masked.bucket_value().narrow(0, 0, 990), whole.bucket_value().narrow(0, 0, 990)))
+        << t;
+  }
+}
+
 // DeepSpeed 0.19.6: 7.6e4 a step.
 TEST(OnebitAdam, NeverTouchedRowsStayWhereTheyAre) {
   Flat flat(kSegments, onebit(5));

@@ -152,8 +152,9 @@ void resumes(const Group& group, const std::string& folder, const std::string& o
   steps(resumed, two, 24);
   two.sync_buffers();
   expect(at::equal(whole.flat(), resumed.flat()), codec + ": resuming changed the weights");
-  double mine = two.sum(static_cast<double>(group.rank()));
-  expect(mine == group.size() * (group.size() - 1) / 2, "sum over the ranks");
+  const double sum = two.sum(static_cast<double>(group.rank()));
+  const int64_t all = int64_t{group.size()} * (group.size() - 1) / 2;
+  expect(sum == static_cast<double>(all), "sum over the ranks");
 }
 
 void train(const std::string& folder) {

@@ -135,11 +135,22 @@ float nearest(const std::vector<float>& all, float x, float least) {
   return best;
 }
 
+// From `first` while at most `last`, each `factor` times the one before.
+std::vector<float> geometric(float first, float last, float factor) {
+  std::vector<float> all;
+  float x = first;
+  while (x <= last) {
+    all.push_back(x);
+    x *= factor;
+  }
+  return all;
+}
+
 TEST(ScaleTypes, RoundToTheNearestOfTheirValues) {
   const std::vector<float> e4m3 = bytes_of_e4m3();
   std::vector<float> e8m0;
   for (int e = -127; e <= 127; ++e) e8m0.push_back(std::ldexp(1.0f, e));
-  for (float x = 0x1p-10f; x < 440.0f; x *= 1.00371f) {
+  for (const float x : geometric(0x1p-10f, 440.0f, 1.00371f)) {
     EXPECT_EQ(round_scale(x, ScaleType::e4m3), nearest(e4m3, x, 0x1p-6f)) << x;
     EXPECT_EQ(round_scale(x, ScaleType::e8m0), nearest(e8m0, x, 0x1p-126f)) << x;
   }
@@ -153,7 +164,7 @@ TEST(ScaleTypes, RoundToTheNearestOfTheirValues) {
 
 // Q4_1 holds d and m = -7.5 d in fp16 and decodes d u + m: both and the sum must be exact.
 TEST(ScaleTypes, SevenBitsGiveAnExactMinimum) {
-  for (float x = 0x1p-15f; x < 8704.0f; x *= 1.0137f) {
+  for (const float x : geometric(0x1p-15f, 8700.0f, 1.0137f)) {
     const float d = round_scale(x, ScaleType::f16_7bit);
     EXPECT_TRUE(representable(d, ScaleType::f16_7bit));
     EXPECT_LE(std::fabs(d - x), std::max(x * 0x1p-7f, 0x1p-15f));
@@ -178,7 +189,7 @@ TEST(ScaleTypes, EdgesOfEveryType) {
       EXPECT_TRUE(std::isinf(round_scale(std::numeric_limits<float>::max(), type)));
     }
     const float most = std::min(largest_scale(type), 8000.0f);
-    for (float x = smallest_normal(type); x <= most; x *= 1.731f)
+    for (const float x : geometric(smallest_normal(type), most, 1.731f))
       EXPECT_TRUE(representable(round_scale(x, type), type)) << to_string(type) << x;
   }
 }

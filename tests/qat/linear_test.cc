@@ -277,7 +277,7 @@ TEST(QuantizedLinear, PatternsChooseLayers) {
 TEST(QuantizedLinear, ColumnsThatDoNotFitNameTheLayer) {
   const at::Tensor narrow = leaf(8, 48);
   try {
-    QuantizedLinear("odd.layer", narrow, options("gguf:q4_0"), at::kFloat);
+    const QuantizedLinear layer("odd.layer", narrow, options("gguf:q4_0"), at::kFloat);
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_NE(std::string(error.what()).find("odd.layer"), std::string::npos);

@@ -143,9 +143,22 @@ void check_nan(Group& group) {
   const at::Tensor answer = average(*exchange, 0, in);
   expect(answer.isnan().any().item<bool>(), "NaN vanished");
   expect_replicas(group, answer.isnan().contiguous(), "where NaN is");
+  expect(!exchange->finite(0, answer), "NaN taken for finite");
   exchange->rollback();
   const at::Tensor next = average(*exchange, 0, message(500, group.rank(), 1));
   expect(next.isfinite().all().item<bool>(), "NaN stayed");
+  expect(exchange->finite(0, next), "finite numbers taken for none");
+}
+
+// Finite messages whose sum over the ranks is not: only the owner of a chunk sees it.
+void check_overflow(Group& group) {
+  if (group.size() < 2) return;
+  auto exchange = onebit(group, "l1", 0);
+  exchange->attach(plan_of({{500}}));
+  const at::Tensor huge = at::full({500}, 3e38, message(500, 0, 0).options());
+  const at::Tensor answer = average(*exchange, 0, huge);
+  expect(answer.isfinite().all().item<bool>() == exchange->finite(0, answer), "overflow");
+  expect(!exchange->finite(0, answer), "an infinite sum taken for finite");
 }
 
 }  // namespace
@@ -157,6 +170,7 @@ void check_two_stage(Group& group) {
   check_rollback(group);
   check_live(group);
   check_nan(group);
+  check_overflow(group);
 }
 
 namespace {

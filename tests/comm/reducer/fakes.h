@@ -99,7 +99,7 @@ class Descent final : public Optimizer {
     out.mul_(c.message_scale);
     log_->add(fmt::format("message {} scale {:.4g}", bucket, c.message_scale));
   }
-  void apply(const StepContext& c, int64_t bucket, const at::Tensor& answer) override {
+  void apply(const StepContext& c, int64_t bucket, at::Tensor& answer) override {
     tensors_[static_cast<size_t>(bucket)].value.sub_(answer * c.answer_scale * c.learning_rate);
     log_->add(fmt::format("apply {}", bucket));
   }

@@ -39,9 +39,10 @@ TEST_F(LearnedRun, StepsAreTrainedAndSavedAndDoNotDecay) {
   const auto before = saved(*run);
   for (int k = 0; k < 5; ++k) run->train_step();
   const auto after = saved(*run);
-  for (const std::string step : {".log_step", ".input_log_step"}) {
-    EXPECT_NE(number(*before, "model/" + down + step), number(*after, "model/" + down + step));
-    EXPECT_NE(number(*after, "optim/v/" + down + step), 0);
+  for (const char* step : {".log_step", ".input_log_step"}) {
+    const std::string name = down + step;
+    EXPECT_NE(number(*before, "model/" + name), number(*after, "model/" + name));
+    EXPECT_NE(number(*after, "optim/v/" + name), 0);
   }
   // The step of the input began with what the first tokens made of it, not with ln 1.
   EXPECT_LT(number(*before, "model/" + down + ".input_log_step"), -0.5);

@@ -30,7 +30,7 @@ at::Tensor tensor_of(const TensorView& view) {
 
 class Ledger {
  public:
-  Ledger(Group group, const std::string& kind, const std::string& folder, int64_t per_node)
+  Ledger(const Group& group, const std::string& kind, const std::string& folder, int64_t per_node)
       : group_(group), kind_(kind), folder_(folder) {
     training_ = std::make_unique<Training>(group, optimizer_of(kind), exchange_of(kind, per_node),
                                            ReducerOptions{.clip = 0}, at::kCPU, per_node);
@@ -184,5 +184,5 @@ int run(const std::string& kind, const std::string& folder, int steps, int64_t p
 }  // namespace terse
 
 int main(int argc, char** argv) {
-  return argc == 5 ? terse::run(argv[1], argv[2], std::atoi(argv[3]), std::atoi(argv[4])) : 2;
+  return argc == 5 ? terse::run(argv[1], argv[2], std::stoi(argv[3]), std::stoi(argv[4])) : 2;
 }

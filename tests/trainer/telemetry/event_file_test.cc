@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <array>
-#include <cstdio>
 #include <filesystem>
 
+#include "base/run_program.h"
 #include "tests/support/temporary_directory.h"
 
 namespace terse {
@@ -29,16 +29,10 @@ TEST(Crc32c, PublishedValues) {
 
 // What Python prints, or nothing if it failed.
 std::string python(const std::string& script, const std::string& argument) {
-  const std::string command = fmt::format("{}/.venv-peers/bin/python {} '{}' 2>/dev/null",
-                                          TERSE_SOURCE_DIR, script, argument);
-  std::string out;
-  FILE* pipe = ::popen(command.c_str(), "r");
-  if (pipe == nullptr) return out;
-  std::array<char, 4096> buffer{};
-  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe)) {
-    out.append(buffer.data(), n);
-  }
-  return ::pclose(pipe) == 0 ? out : std::string();
+  const std::string source = TERSE_SOURCE_DIR;
+  const ProgramEnd end =
+      run_program({source + "/.venv-peers/bin/python", script, argument}, "/dev/null");
+  return end.code == 0 ? end.output : std::string();
 }
 
 // TensorBoard's own reader (which checks every CRC) sees each value once: after a resumption, the

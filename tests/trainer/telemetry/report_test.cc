@@ -4,10 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstdio>
-
 #include "base/error.h"
+#include "base/file_system.h"
+#include "base/run_program.h"
 #include "tests/support/temporary_directory.h"
 #include "tests/trainer/telemetry/synthetic_run.h"
 
@@ -22,15 +21,11 @@ using ::testing::Not;
 std::string faults(const std::string& html, const std::string& folder) {
   const std::string path = folder + "/page.html";
   write_atomically(FileSystem::real(), path, html);
-  const std::string command = fmt::format(
-      "python3 {}/tests/trainer/telemetry/check_html.py '{}' 2>&1", TERSE_SOURCE_DIR, path);
-  std::string out;
-  FILE* pipe = ::popen(command.c_str(), "r");
-  std::array<char, 4096> buffer{};
-  while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), pipe))
-    out.append(buffer.data(), n);
-  EXPECT_EQ(::pclose(pipe), 0) << out;
-  return out;
+  const std::string source = TERSE_SOURCE_DIR;
+  const ProgramEnd end = run_program(
+      {"python3", source + "/tests/trainer/telemetry/check_html.py", path}, folder + "/check.log");
+  EXPECT_EQ(end.code, 0) << read_text(folder + "/check.log");
+  return end.output;
 }
 
 TEST(Report, ShowsTheWholeRun) {

@@ -67,7 +67,7 @@ at::Tensor average(Exchange& exchange, const at::Tensor& message) {
 
 }  // namespace
 
-void lab_exchange(const LabExchangeOptions& options, Group group) {
+void lab_exchange(const LabExchangeOptions& options, const Group& group) {
   if (options.exchange.codec == "auto")
     fail(ExitCode::usage,
          "auto chooses while a training run is measured, and there is none here; name one of fp32, "

@@ -26,6 +26,6 @@ struct LabExchangeOptions {
 
 // Collective over `group`. Memory: the answers of all calls. Error(invalid_file): the input, naming
 // file and tensor.
-void lab_exchange(const LabExchangeOptions& options, Group group);
+void lab_exchange(const LabExchangeOptions& options, const Group& group);
 
 }  // namespace terse

@@ -129,7 +129,7 @@ std::vector<Parameter> parameters_of(const Input& input) {
 
 }  // namespace
 
-void lab_optimize(const LabOptimizeOptions& options, Group group) {
+void lab_optimize(const LabOptimizeOptions& options, const Group& group) {
   const Input input = read(ranked_path(options.in, group.rank()));
   const std::vector<Parameter> parameters = parameters_of(input);
   const auto steps = static_cast<int64_t>(input.gradients.size());

@@ -42,6 +42,6 @@ struct LabOptimizeOptions {
 
 // Collective over `group`. Memory: the values of all steps. Error(invalid_file): the input, naming
 // file and tensor.
-void lab_optimize(const LabOptimizeOptions& options, Group group);
+void lab_optimize(const LabOptimizeOptions& options, const Group& group);
 
 }  // namespace terse
