@@ -198,6 +198,19 @@ Grid mse_grid(const std::string& name, int bits, int64_t group, ScaleType scale_
   return with_rule(grid, ScaleRule::rms);
 }
 
+Grid learned_grid(Grid grid) {
+  const CodeFormat& format = grid.format;
+  if (format.unit != 1.0f || format.scale_type == ScaleType::e8m0 ||
+      format.scale_type == ScaleType::e4m3)
+    fail(ExitCode::usage,
+         "estimator lsq learns the step of evenly spaced codes; '{}' has no such step. Choose grid "
+         "half_int, int_signed or int_symmetric, or another estimator",
+         to_string(format));
+  grid.rule = ScaleRule::learned;
+  grid.rounding = format.offset == 0.0f ? Rounding::nearest : Rounding::floor;
+  return grid;
+}
+
 Grid q4_0_grid() {
   Grid grid = with_rule(mse_grid("int_signed", 4, 32, ScaleType::f16, 0), ScaleRule::signed_max);
   grid.rounding = Rounding::ggml_shift;

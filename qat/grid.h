@@ -62,6 +62,10 @@ Grid mse_grid(const std::string& name, int bits, int64_t group, ScaleType scale_
 // grid can have: every one rms and absmax, int_signed signed_max, ternary and binary absmean, fp4
 // the two mx rules.
 Grid with_rule(Grid grid, ScaleRule rule);
+// The same grid with steps that are given (ScaleRule::learned; qat/lsq.h). Error(usage) for grids
+// whose levels are not evenly spaced, and for scale types that hold powers of two or need a second
+// scale.
+Grid learned_grid(Grid grid);
 // What GGUF's own quantizers do.
 Grid q4_0_grid();
 Grid q8_0_grid();

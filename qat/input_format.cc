@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "base/error.h"
-#include "qat/lsq.h"
 
 namespace terse {
 namespace {

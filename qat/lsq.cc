@@ -22,19 +22,6 @@ double mean_magnitude(const float* z, int64_t n) {
 
 }  // namespace
 
-Grid learned_grid(Grid grid) {
-  const CodeFormat& format = grid.format;
-  if (format.unit != 1.0f || format.scale_type == ScaleType::e8m0 ||
-      format.scale_type == ScaleType::e4m3)
-    fail(ExitCode::usage,
-         "estimator lsq learns the step of evenly spaced codes; '{}' has no such step. Choose grid "
-         "half_int, int_signed or int_symmetric, or another estimator",
-         to_string(format));
-  grid.rule = ScaleRule::learned;
-  grid.rounding = format.offset == 0.0f ? Rounding::nearest : Rounding::floor;
-  return grid;
-}
-
 std::vector<double> lsq_start(const CodeFormat& format, const float* z, int64_t rows,
                               int64_t columns) {
   const int64_t size = format.group < 0    ? rows * columns

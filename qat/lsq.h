@@ -26,10 +26,6 @@
 
 namespace terse {
 
-// `grid` with steps that are given (ScaleRule::learned). Error(usage) for grids whose levels are
-// not evenly spaced, and for scale types that hold powers of two or need a second scale.
-Grid learned_grid(Grid grid);
-
 // s0 of each step of fp32 z [rows, columns], one a row, a group or the tensor (format.group).
 // Groups of zeros take the tensor's mean; a tensor of zeros that of a weight with outputs as large
 // as its inputs, 1 / sqrt(columns): so that it can begin to learn.

@@ -71,7 +71,8 @@ TEST(CtPack, EveryLengthIsTheBitStream) {
             expected[static_cast<size_t>(r * row_bytes + b / 8)] |=
                 static_cast<uint8_t>(1u << (b % 8));
         }
-      ASSERT_EQ(std::memcmp(bytes.data() + 1, expected.data(), expected.size()), 0)
+      ASSERT_TRUE(std::equal(expected.begin(), expected.end(),
+                             reinterpret_cast<const uint8_t*>(bytes.data()) + 1))
           << bits << " bits, " << columns << " columns";
       std::vector<uint32_t> words(static_cast<size_t>(ct_words(columns, bits)));
       if (!words.empty()) std::memcpy(words.data(), bytes.data() + 1, 4 * words.size());

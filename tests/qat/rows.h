@@ -10,9 +10,9 @@ namespace terse {
 
 inline std::vector<float> normal(int64_t n, unsigned seed, float sigma = 1.0f) {
   std::mt19937 random(seed);
-  std::normal_distribution<float> draw(0.0f, sigma);
+  std::normal_distribution<float> draw;  // scaled below: sigma may be 0
   std::vector<float> x(static_cast<size_t>(n));
-  for (float& v : x) v = draw(random);
+  for (float& v : x) v = draw(random) * sigma;
   return x;
 }
 
