@@ -58,7 +58,8 @@ bool worth_coding(const Counts& counts, const std::array<uint16_t, 256>& frequen
   double bits = 0;
   for (size_t s = 0; s < 256; ++s)
     if (counts[s] > 0) bits += counts[s] * (12.0 - std::log2(frequency[s]));
-  return bits / 8 + kHeaderBytes < 63.0 / 64.0 * static_cast<double>(all);
+  const int64_t most = all - all / 64;
+  return bits / 8 + kHeaderBytes < static_cast<double>(most);
 }
 
 template <typename T>

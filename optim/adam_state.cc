@@ -131,7 +131,7 @@ void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Te
   float* p = t.value.mutable_data_ptr<float>();
   float* mp = m[b].mutable_data_ptr<float>();
   const float* vp = vhat.const_data_ptr<float>();
-  const float* a = answer.const_data_ptr<float>();
+  const float* a = answer.defined() ? answer.const_data_ptr<float>() : nullptr;
   const bool cpu = t.value.is_cpu();
   for_each_block(blocks[b], cpu, [=, &t](const AdamBlock& k) {
     AdamStep step = base;
@@ -139,7 +139,8 @@ void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Te
     const int64_t at = k.begin;
     uint16_t* r = rounded_pointer(t, at);
     if (cpu)
-      TERSE_DISPATCH(onebit_apply(step, p + at, mp + at, vp + at, a + at, r, k.end - at));
+      TERSE_DISPATCH(onebit_apply(step, p + at, mp + at, vp + at, a == nullptr ? nullptr : a + at,
+                                  r, k.end - at));
     else
       onebit_apply_device(step, p + at, mp + at, vp + at, a + at, r, k.end - at);
   });
@@ -147,21 +148,9 @@ void AdamState::move_by(const StepContext& context, int64_t bucket, const at::Te
 
 void AdamState::move_by_all(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
                             at::Tensor& answer) {
-  const auto b = static_cast<size_t>(bucket);
-  const BucketTensors& t = tensors[b];
-  if (!t.value.is_cpu()) return move_by(context, bucket, vhat, answer);
-  std::swap(m[b], answer);
-  const AdamStep base = next_step(context.learning_rate, 1);
-  const float decayed = keep(context.learning_rate);
-  float* p = t.value.mutable_data_ptr<float>();
-  const float* mp = m[b].const_data_ptr<float>();
-  const float* vp = vhat.const_data_ptr<float>();
-  for_each_block(blocks[b], true, [=, &t](const AdamBlock& k) {
-    AdamStep step = base;
-    if (k.decay) step.keep = decayed;
-    const int64_t at = k.begin;
-    TERSE_DISPATCH(onebit_move(step, p + at, mp + at, vp + at, rounded_pointer(t, at), k.end - at));
-  });
+  if (!answer.is_cpu()) return move_by(context, bucket, vhat, answer);
+  std::swap(m[static_cast<size_t>(bucket)], answer);
+  move_by(context, bucket, vhat, {});
 }
 
 void AdamState::save(StateWriter& state, const std::string& second_moment) const {

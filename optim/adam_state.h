@@ -70,6 +70,7 @@ struct AdamState {
   void momentum(int64_t bucket, double scale, const at::Tensor& vhat, const at::Tensor& gradient,
                 at::Tensor out) const;
   // m <- answer where vhat > 0, else 0; p <- keep p - lr (m / (1 - b1^t)) / (sqrt(vhat) + eps).
+  // Undefined answer (CPU only): m is the answer already and all vhat > 0.
   void move_by(const StepContext& context, int64_t bucket, const at::Tensor& vhat,
                const at::Tensor& answer);
   // The same where vhat > 0 everywhere: on the CPU m and `answer` change places instead of values,

@@ -27,12 +27,9 @@ void move_strip(const AdamStep s, float* __restrict__ p, const float* __restrict
     p[i] = p[i] * s.keep - s.step_size * m[i] / (std::sqrt(vhat[i]) + s.eps);
 }
 
-void apply_strip(const AdamStep s, float* __restrict__ p, float* __restrict__ m,
-                 const float* __restrict__ vhat, const float* __restrict__ answer, int64_t count) {
-  for (int64_t i = 0; i < count; ++i) {
-    m[i] = vhat[i] > 0.0f ? answer[i] : 0.0f;
-    p[i] = p[i] * s.keep - s.step_size * m[i] / (std::sqrt(vhat[i]) + s.eps);
-  }
+void take_strip(float* __restrict__ m, const float* __restrict__ vhat,
+                const float* __restrict__ answer, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) m[i] = vhat[i] > 0.0f ? answer[i] : 0.0f;
 }
 
 }  // namespace
@@ -64,15 +61,7 @@ void onebit_apply(const AdamStep& step, float* p, float* m, const float* vhat, c
                   uint16_t* rounded, int64_t count) {
   for (int64_t i = 0; i < count; i += kStrip) {
     const int64_t n = count - i < kStrip ? count - i : kStrip;
-    apply_strip(step, p + i, m + i, vhat + i, answer + i, n);
-    if (rounded != nullptr) round_bf16(p + i, rounded + i, n);
-  }
-}
-
-void onebit_move(const AdamStep& step, float* p, const float* m, const float* vhat,
-                 uint16_t* rounded, int64_t count) {
-  for (int64_t i = 0; i < count; i += kStrip) {
-    const int64_t n = count - i < kStrip ? count - i : kStrip;
+    if (answer != nullptr) take_strip(m + i, vhat + i, answer + i, n);
     move_strip(step, p + i, m + i, vhat + i, n);
     if (rounded != nullptr) round_bf16(p + i, rounded + i, n);
   }

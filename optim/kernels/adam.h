@@ -31,12 +31,10 @@ struct AdamStep {
      it need not be read. */                                                                    \
   void onebit_message(float one_minus_beta1, float scale, const float* m, const float* vhat,    \
                       const float* gradient, float* out, int64_t count);                        \
-  /* m <- answer where vhat > 0, else 0; p <- keep p - step_size m / (sqrt(vhat) + eps). */     \
+  /* m <- answer where vhat > 0, else 0; p <- keep p - step_size m / (sqrt(vhat) + eps).        \
+     answer null: m is the answer already and all vhat > 0. */                                  \
   void onebit_apply(const AdamStep& step, float* p, float* m, const float* vhat,                \
                     const float* answer, uint16_t* rounded, int64_t count);                     \
-  /* The same where m is the answer already and vhat > 0 everywhere. */                         \
-  void onebit_move(const AdamStep& step, float* p, const float* m, const float* vhat,           \
-                   uint16_t* rounded, int64_t count);                                           \
   }
 TERSE_DECLARE_ADAM(scalar)
 TERSE_DECLARE_ADAM(avx2)

@@ -5,6 +5,7 @@ import re
 
 QUEUE_SECONDS = 0.05  # what a port of the switch holds before it drops
 PACKET = 1514
+HEADERS = 100  # of a packet, at most: tbf counts them for each, the size of a segment only once
 LARGEST_SEGMENT = 1 << 16
 
 
@@ -49,7 +50,7 @@ def segment_bytes(rate):
     """The largest segment that TCP may hand to the interface: one that fits the burst. Were tbf to cut it
     into packets, each would wake the wire by itself, on the core that the host computes with, which no
     network card does."""
-    return min(burst_bytes(rate) * PACKET // (PACKET + 100), LARGEST_SEGMENT)
+    return min(burst_bytes(rate) * PACKET // (PACKET + HEADERS), LARGEST_SEGMENT)
 
 
 def shaping(rate):

@@ -3,10 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "base/error.h"
+#include "base/file_system.h"
 #include "tests/support/temporary_directory.h"
 
 namespace terse {
@@ -14,20 +12,15 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string text_of(const std::string& path) {
-  std::ifstream in(path);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 TEST(RunProgram, GivesOutputErrorsAndCode) {
   TemporaryDirectory folder;
   const std::string log = folder.path() + "/log";
   const ProgramEnd end = run_program({"sh", "-c", "echo out; echo err >&2; exit 7"}, log);
   EXPECT_EQ(end.code, 7);
   EXPECT_EQ(end.output, "out\n");
-  EXPECT_EQ(text_of(log), "err\n");
+  EXPECT_EQ(read_text(log), "err\n");
   EXPECT_EQ(run_program({"sh", "-c", "kill -9 $$"}, log).code, 128 + 9);
-  EXPECT_EQ(text_of(log), "");  // of the latest program only
+  EXPECT_EQ(read_text(log), "");  // of the latest program only
 }
 
 TEST(RunProgram, NoShellReadsTheArguments) {
