@@ -8,7 +8,8 @@ import html
 import math
 
 COLOURS = ["#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f"]
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 860, 430, 60, 270, 20, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 940, 430, 60, 350, 20, 50
+ABOVE = 1.0  # what is shown of the losses above the level
 
 
 def between(a, b, part):
@@ -90,19 +91,27 @@ def frame(axes):
     return parts
 
 
+def kind(name):
+    return " ".join(word for word in name.split() if "=" not in word)
+
+
 def picture(curves, level):
-    """SVG text of {label: curve}; a dashed line at the loss `level`."""
-    shown = {name: [p for p in curve if p["seconds"] > 0 and math.isfinite(p["loss"])]
+    """SVG text of {label: curve}; a dashed line at the loss `level`. Labels that differ only in words with a "="
+    share a colour; without such words their curve is dashed."""
+    shown = {name: [p for p in curve if p["seconds"] > 0 and p["loss"] <= level + ABOVE]
              for name, curve in curves.items()}
+    kinds = [kind(name) for name in shown]
+    colours = {k: COLOURS[i % len(COLOURS)] for i, k in enumerate(dict.fromkeys(kinds))}
     axes = Axes([p for curve in shown.values() for p in curve] or [{"seconds": 1, "loss": 1}])
     parts = frame(axes)
     if axes.low <= level <= axes.high:
         parts.append(line(LEFT, axes.y(level), WIDTH - RIGHT, axes.y(level),
                           'stroke="#444" stroke-dasharray="5 4"'))
     for i, (name, curve) in enumerate(shown.items()):
-        colour = COLOURS[i % len(COLOURS)]
+        colour = colours[kind(name)]
+        dashed = ' stroke-dasharray="3 3"' if kinds.count(name) > 1 else ""
         places = " ".join(f"{axes.x(p['seconds']):.1f},{axes.y(p['loss']):.1f}" for p in curve)
-        parts += [f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"/>',
+        parts += [f'<polyline points="{places}" fill="none" stroke="{colour}" stroke-width="2"{dashed}/>',
                   text(WIDTH - RIGHT + 14, TOP + 16 + 20 * i, name, f'fill="{colour}"')]
     body = "\n".join(parts)
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" '
