@@ -8,8 +8,8 @@
 //   exchange.advance(bucket, r)       r = 1 .. rounds()-1: waits for r-1's, works, issues the next
 //   exchange.finish(bucket, answer)   waits for the last, decodes the average into `answer`
 //
-// `message` must stay unchanged until finish() returns; `answer` may be the same tensor. Both are
-// contiguous fp32 of the bucket's size.
+// `message` must stay unchanged until finish() returns, unless keeps_message() says otherwise;
+// `answer` may be the same tensor. Both are contiguous fp32 of the bucket's size.
 // Every rank decodes the same gathered bytes, its own chunk included: answers are identical bytes
 // on all ranks. Residuals move to their shadow in start/advance and count only from commit() on;
 // rollback() forgets them (a bucket may then be started again). All waits carry the group's
@@ -83,6 +83,10 @@ class Exchange {
     for (const Bucket& bucket : plan.buckets) whole.push_back({0, bucket.size});
     return whole;
   }
+
+  // Whether the bucket's message is read after start() has returned. If not, one tensor that stays
+  // in the cache can carry every bucket's. Holds until the next commit().
+  virtual bool keeps_message(int64_t bucket) const { return (void)bucket, true; }
 
   virtual int rounds() const = 0;
   virtual void start(int64_t bucket, const at::Tensor& message) = 0;

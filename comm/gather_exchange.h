@@ -31,6 +31,7 @@ class GatherExchange final : public Exchange {
   void set_live(int64_t bucket, const at::Tensor& words) override;
   void set_parameters(int64_t bucket, std::span<const double> parameters) override;
   void set_density(double density) override;
+  bool keeps_message(int64_t) const override { return false; }
   int rounds() const override { return 2; }
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;

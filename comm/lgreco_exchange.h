@@ -66,6 +66,7 @@ class LgrecoExchange final : public Exchange, public Decider {
   std::string name() const override { return "L-GreCo " + inner_->name(); }
   void attach(const BucketPlan& plan) override;
   void set_live(int64_t bucket, const at::Tensor& words) override;
+  bool keeps_message(int64_t bucket) const override { return inner_->keeps_message(bucket); }
   int rounds() const override { return inner_->rounds(); }
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override { inner_->advance(bucket, round); }

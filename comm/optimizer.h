@@ -88,8 +88,9 @@ class Optimizer {
   virtual void allow_compression(bool allowed) { (void)allowed; }
 
   // Fills `out` with what is to be averaged. `out` may be the bucket's gradient itself (dense
-  // phases). Changes nothing else.
-  virtual void message(const StepContext& context, int64_t bucket, at::Tensor out) = 0;
+  // phases). Changes nothing else. Returns the sum of squares of the gradient, unscaled, which
+  // comes for nothing while the gradient is read; not finite exactly if an element is not.
+  virtual double message(const StepContext& context, int64_t bucket, at::Tensor out) = 0;
 
   // The codec reports which coordinates it sent (sparse codecs only; DGC masks its velocity).
   virtual void sent(int64_t bucket, std::span<const int64_t> coordinates) {

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -10,13 +11,24 @@
 
 namespace terse {
 
-// Message and answer of a bucket share their memory; in dense phases with the gradient, which is
-// not needed again then. In local steps it is the gradient.
-at::Tensor Reducer::Impl::message(int64_t bucket) {
+// In dense phases in the gradient's memory, which is not needed again then. In local steps it is
+// the gradient.
+at::Tensor Reducer::Impl::answer(int64_t bucket) {
   if (!coded()) return buffers[bucket].gradient;
-  if (messages.empty())
-    for (const BucketTensors& t : buffers.tensors()) messages.push_back(at::empty_like(t.value));
-  return messages[static_cast<size_t>(bucket)];
+  if (answers.empty())
+    for (const BucketTensors& t : buffers.tensors()) answers.push_back(at::empty_like(t.value));
+  return answers[static_cast<size_t>(bucket)];
+}
+
+// Lies where the answer will, or where every bucket's message lies in turn and the cache has it.
+at::Tensor Reducer::Impl::message(int64_t bucket) {
+  if (!coded() || exchange()->keeps_message(bucket)) return answer(bucket);
+  if (!outgoing.defined()) {
+    int64_t longest = 0;
+    for (const BucketTensors& t : buffers.tensors()) longest = std::max(longest, t.value.numel());
+    outgoing = at::empty({longest}, buffers[bucket].value.options());
+  }
+  return outgoing.narrow(0, 0, buffers[bucket].value.numel());
 }
 
 // Clipping needs the norm of dense answers; of others only whether it is finite.
@@ -29,19 +41,20 @@ void Reducer::Impl::run(ReducerItem item) {
   const at::NoGradGuard no_grad;
   const auto b = static_cast<size_t>(item.bucket);
   Exchange* e = exchange();
-  const int rounds = e == nullptr ? 0 : e->rounds();
-  at::Tensor m = message(item.bucket);
-  if (item.round == 0) {
+  if (e == nullptr) {
     squares[b] = sum_of_squares(buffers[item.bucket].gradient);
-    if (!local()) optimizer->message(context, item.bucket, m);
-    if (e != nullptr) e->start(item.bucket, m);
-  } else if (item.round < rounds) {
+  } else if (item.round == 0) {
+    const at::Tensor m = message(item.bucket);
+    squares[b] = optimizer->message(context, item.bucket, m);
+    e->start(item.bucket, m);
+  } else if (item.round < e->rounds()) {
     e->advance(item.bucket, item.round);
   } else {
-    e->finish(item.bucket, m);
+    const at::Tensor a = answer(item.bucket);
+    e->finish(item.bucket, a);
     if (coded()) optimizer->sent(item.bucket, e->selected(item.bucket));
+    answer_squares[b] = squares_of_answer(item.bucket, a);
   }
-  if (item.round == rounds && !local()) answer_squares[b] = squares_of_answer(item.bucket, m);
 }
 
 void Reducer::Impl::offer(bool background) {

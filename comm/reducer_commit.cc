@@ -32,9 +32,9 @@ void Reducer::Impl::take(const PhasePlan& following) {
 }
 
 void Reducer::Impl::apply(int64_t bucket) {
-  at::Tensor answer = message(bucket);
-  optimizer->apply(context, bucket, answer);
-  if (coded()) messages[static_cast<size_t>(bucket)] = std::move(answer);
+  at::Tensor a = answer(bucket);
+  optimizer->apply(context, bucket, a);
+  if (coded()) answers[static_cast<size_t>(bucket)] = std::move(a);
 }
 
 void Reducer::Impl::commit(const Tally& result) {

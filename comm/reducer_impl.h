@@ -46,6 +46,7 @@ struct Reducer::Impl {
   }
 
   // Bucket by bucket through the exchange: reducer_buckets.cc.
+  at::Tensor answer(int64_t bucket);
   at::Tensor message(int64_t bucket);
   void run(ReducerItem item);
   double squares_of_answer(int64_t bucket, const at::Tensor& answer);
@@ -86,7 +87,8 @@ struct Reducer::Impl {
   int64_t missing = 0;  // this rank's gradients since the last vote that counts
 
   StepContext context;
-  std::vector<at::Tensor> messages;
+  std::vector<at::Tensor> answers;     // of codec phases, by bucket
+  at::Tensor outgoing;                 // the message of whichever bucket starts
   std::vector<double> squares;         // of the local gradient, by bucket
   std::vector<double> answer_squares;  // of the averaged message; codec phases: 0 or infinity
   bool offered = false;

@@ -65,6 +65,7 @@ class SelectExchange : public Exchange {
   void set_live(int64_t bucket, const at::Tensor& words) override;
   void set_density(double density) override;
   void observe(ExchangeObserver observer) override;
+  bool keeps_message(int64_t bucket) const override { return inner(bucket).keeps_message(bucket); }
   int rounds() const override;
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;

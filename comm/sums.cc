@@ -40,6 +40,11 @@ double sum_of_squares(const at::Tensor& x) {
       x, [](const float* p, int64_t n) { return TERSE_DISPATCH(block_sum_of_squares(p, n)); });
 }
 
+double sum_of_squares(const float* x, int64_t count) {
+  TERSE_CHECK(count <= kBlock, "{} elements", count);
+  return TERSE_DISPATCH(block_sum_of_squares(x, count));
+}
+
 double plain_sum(const at::Tensor& x) {
   check_flat(x);
   if (!x.is_cpu()) return sum_device(x, false);

@@ -11,6 +11,9 @@ namespace terse {
 // Sum of x^2. Not finite exactly if an element is not: squares of fp32 cannot overflow fp64, so
 // this one number is both the norm and the check for NaN and infinity.
 double sum_of_squares(const at::Tensor& x);
+// The same of host memory by the calling thread alone, at most kSumBlock elements: for who reads
+// them anyway.
+double sum_of_squares(const float* x, int64_t count);
 // Sum of x.
 double plain_sum(const at::Tensor& x);
 

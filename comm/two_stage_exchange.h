@@ -42,6 +42,7 @@ class TwoStageExchange final : public Exchange {
   void attach(const BucketPlan& plan) override;
   void set_parameters(int64_t bucket, std::span<const double> parameters) override;
   void set_density(double density) override;
+  bool keeps_message(int64_t) const override { return false; }
   int rounds() const override { return fixed_size_ ? 2 : 4; }
   void start(int64_t bucket, const at::Tensor& message) override;
   void advance(int64_t bucket, int round) override;

@@ -8,10 +8,44 @@
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "comm/kernels/sums.h"
+#include "comm/sums.h"
 #include "optim/adam_device.h"
 #include "optim/options.h"
 
 namespace terse {
+namespace {
+
+static_assert(kAdamBlock <= kSumBlock);
+
+// out <- m + (1 - b1)(scale gradient - m), block by block.
+struct MomentumPass {
+  MomentumPass(const AdamOptions& options, double by, const at::Tensor& from,
+               const at::Tensor& variance, const at::Tensor& added, const at::Tensor& to)
+      : rest(static_cast<float>(1 - options.beta1)),
+        scale(static_cast<float>(by)),
+        m(from.const_data_ptr<float>()),
+        vhat(variance.defined() ? variance.const_data_ptr<float>() : nullptr),
+        gradient(added.const_data_ptr<float>()),
+        out(to.mutable_data_ptr<float>()) {}
+
+  void operator()(const AdamBlock& k) const {
+    const int64_t at = k.begin;
+    TERSE_DISPATCH(onebit_message(rest, scale, m + at, vhat == nullptr ? nullptr : vhat + at,
+                                  gradient + at, out + at, k.end - at));
+  }
+  void on_device(int64_t count) const {
+    onebit_message_device(rest, scale, m, vhat, gradient, out, count);
+  }
+
+  float rest, scale;
+  const float* m;
+  const float* vhat;
+  const float* gradient;
+  float* out;
+};
+
+}  // namespace
 
 AdamOptions AdamOptions::from(const OptimOptions& options) {
   return {options.beta1(), options.beta2(), options.eps, options.decay(),
@@ -67,10 +101,22 @@ float AdamState::keep(double learning_rate) const {
   return static_cast<float>(1 - learning_rate * options.weight_decay);
 }
 
-void AdamState::gradient_message(int64_t bucket, double scale, at::Tensor out) const {
-  const at::Tensor& gradient = tensors[static_cast<size_t>(bucket)].gradient;
-  if (!out.is_same(gradient)) out.copy_(gradient);
-  if (scale != 1) out.mul_(scale);
+double AdamState::gradient_message(int64_t bucket, double scale, at::Tensor out) const {
+  const auto b = static_cast<size_t>(bucket);
+  const at::Tensor& gradient = tensors[b].gradient;
+  if (out.is_same(gradient) || !out.is_cpu()) {
+    const double squares = sum_of_squares(gradient);
+    if (!out.is_same(gradient)) out.copy_(gradient);
+    if (scale != 1) out.mul_(scale);
+    return squares;
+  }
+  const float* g = gradient.const_data_ptr<float>();
+  float* o = out.mutable_data_ptr<float>();
+  const auto factor = static_cast<float>(scale);
+  return sum_over_blocks(blocks[b], [=](const AdamBlock& k) {
+    for (int64_t i = k.begin; i < k.end; ++i) o[i] = factor * g[i];
+    return sum_of_squares(g + k.begin, k.end - k.begin);
+  });
 }
 
 void AdamState::adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer) {
@@ -108,17 +154,25 @@ void AdamState::update(const AdamStep& base, float decayed, int64_t bucket,
 void AdamState::momentum(int64_t bucket, double scale, const at::Tensor& vhat,
                          const at::Tensor& gradient, at::Tensor out) const {
   const auto b = static_cast<size_t>(bucket);
-  const auto rest = static_cast<float>(1 - options.beta1);
-  const auto factor = static_cast<float>(scale);
-  const float* mp = m[b].const_data_ptr<float>();
-  const float* vp = vhat.defined() ? vhat.const_data_ptr<float>() : nullptr;
-  const float* g = gradient.const_data_ptr<float>();
-  float* o = out.mutable_data_ptr<float>();
-  if (!out.is_cpu()) return onebit_message_device(rest, factor, mp, vp, g, o, out.numel());
-  for_each_block(blocks[b], true, [=](const AdamBlock& k) {
-    const int64_t at = k.begin;
-    TERSE_DISPATCH(onebit_message(rest, factor, mp + at, vp == nullptr ? nullptr : vp + at, g + at,
-                                  o + at, k.end - at));
+  const MomentumPass pass(options, scale, m[b], vhat, gradient, out);
+  if (out.is_cpu())
+    for_each_block(blocks[b], true, pass);
+  else
+    pass.on_device(out.numel());
+}
+
+double AdamState::momentum_message(int64_t bucket, double scale, const at::Tensor& vhat,
+                                   at::Tensor out) const {
+  const auto b = static_cast<size_t>(bucket);
+  const at::Tensor& gradient = tensors[b].gradient;
+  if (!out.is_cpu()) {
+    momentum(bucket, scale, vhat, gradient, out);
+    return sum_of_squares(gradient);
+  }
+  const MomentumPass pass(options, scale, m[b], vhat, gradient, out);
+  return sum_over_blocks(blocks[b], [&pass](const AdamBlock& k) {
+    pass(k);
+    return sum_of_squares(pass.gradient + k.begin, k.end - k.begin);
   });
 }
 

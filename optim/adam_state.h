@@ -44,6 +44,19 @@ void for_each_block(const std::vector<AdamBlock>& blocks, bool cpu, F f) {
   for (int64_t i = 0; i < count; ++i) f(blocks[static_cast<size_t>(i)]);
 }
 
+// The sum of f(block), f returning double, over all of them in ascending order. On the CPU only.
+template <typename F>
+double sum_over_blocks(const std::vector<AdamBlock>& blocks, F f) {
+  std::vector<double> parts(blocks.size());
+  const auto count = static_cast<int64_t>(blocks.size());
+#pragma omp parallel for schedule(static) if (count > 1)
+  for (int64_t i = 0; i < count; ++i)
+    parts[static_cast<size_t>(i)] = f(blocks[static_cast<size_t>(i)]);
+  double sum = 0;
+  for (const double part : parts) sum += part;
+  return sum;
+}
+
 // Moments of all buckets. `steps` counts committed updates: skipped ones do not move the bias
 // correction.
 struct AdamState {
@@ -60,8 +73,8 @@ struct AdamState {
   AdamStep next_step(double learning_rate, double answer_scale) const;
   // `step.keep` for elements that decay.
   float keep(double learning_rate) const;
-  // out <- scale gradient.
-  void gradient_message(int64_t bucket, double scale, at::Tensor out) const;
+  // out <- scale gradient; returns the gradient's sum of squares, as Optimizer::message().
+  double gradient_message(int64_t bucket, double scale, at::Tensor out) const;
   // One AdamW update of the bucket.
   void adamw(const StepContext& context, int64_t bucket, const at::Tensor& answer);
   // Only what it does to m and v.
@@ -69,6 +82,9 @@ struct AdamState {
   // out <- m + (1 - b1)(scale gradient - m) where vhat > 0, else 0; undefined vhat: all are.
   void momentum(int64_t bucket, double scale, const at::Tensor& vhat, const at::Tensor& gradient,
                 at::Tensor out) const;
+  // The same of this rank's own gradient; returns its sum of squares.
+  double momentum_message(int64_t bucket, double scale, const at::Tensor& vhat,
+                          at::Tensor out) const;
   // m <- answer where vhat > 0, else 0; p <- keep p - lr (m / (1 - b1^t)) / (sqrt(vhat) + eps).
   // Undefined answer (CPU only): m is the answer already and all vhat > 0.
   void move_by(const StepContext& context, int64_t bucket, const at::Tensor& vhat,

@@ -20,8 +20,8 @@ PhasePlan AdamW::next_plan(int64_t) {
   return {.phase = allowed_ ? phase_ : Phase::dense, .residual_epoch = 0};
 }
 
-void AdamW::message(const StepContext& context, int64_t bucket, at::Tensor out) {
-  state_.gradient_message(bucket, context.message_scale, out);
+double AdamW::message(const StepContext& context, int64_t bucket, at::Tensor out) {
+  return state_.gradient_message(bucket, context.message_scale, out);
 }
 
 void AdamW::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {

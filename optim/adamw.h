@@ -25,7 +25,7 @@ class AdamW final : public Optimizer {
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
   void allow_compression(bool allowed) override { allowed_ = allowed; }
-  void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
+  double message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
   VarianceFreeze variance_freeze() const override { return frozen_; }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "base/error.h"
+#include "comm/sums.h"
 #include "optim/kernels/sgd.h"
 
 namespace terse {
@@ -57,19 +58,22 @@ void Dgc::for_blocks(const StepContext& context, int64_t bucket, F f) const {
   }
 }
 
-void Dgc::message(const StepContext& context, int64_t bucket, at::Tensor out) {
+double Dgc::message(const StepContext& context, int64_t bucket, at::Tensor out) {
   const BucketTensors& t = tensors_[static_cast<size_t>(bucket)];
   if (context.plan.phase != Phase::codec) {
     if (!out.is_same(t.gradient)) out.copy_(t.gradient);
-    return;
+    return sum_of_squares(t.gradient);
   }
   const float* p = t.value.const_data_ptr<float>();
   const float* g = t.gradient.const_data_ptr<float>();
   const float* u = velocity_.current(bucket).const_data_ptr<float>();
   float* next = velocity_.shadow(bucket).mutable_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
-  for_blocks(context, bucket, [&](const SgdStep& step, int64_t at, int64_t n) {
+  return sum_over_blocks(blocks_[static_cast<size_t>(bucket)], [&](const AdamBlock& k) {
+    const int64_t at = k.begin, n = k.end - k.begin;
+    const SgdStep step = step_of(context, k.decay);
     TERSE_DISPATCH(sgd_velocity(step, p + at, g + at, u + at, next + at, to + at, n));
+    return sum_of_squares(g + at, n);
   });
 }
 

@@ -43,7 +43,7 @@ class Dgc final : public Optimizer {
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
   void allow_compression(bool allowed) override { allowed_ = allowed; }
-  void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
+  double message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void sent(int64_t bucket, std::span<const int64_t> coordinates) override;
   void rollback() override { velocity_.rollback(); }
   void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) override;

@@ -25,14 +25,14 @@ PhasePlan OnebitAdam::next_plan(int64_t step) {
   return {.phase = compress ? Phase::codec : Phase::dense, .residual_epoch = compress ? 1 : 0};
 }
 
-void OnebitAdam::message(const StepContext& context, int64_t bucket, at::Tensor out) {
+double OnebitAdam::message(const StepContext& context, int64_t bucket, at::Tensor out) {
   if (context.plan.phase == Phase::dense)
     return state_.gradient_message(bucket, context.message_scale, out);
   TERSE_CHECK(frozen_, "momentum asked for before the freeze");
   const auto b = static_cast<size_t>(bucket);
   // A variance is read only to find dead coordinates, of which few buckets have any.
   const at::Tensor vhat = live_[b].defined() ? state_.v[b] : at::Tensor();
-  state_.momentum(bucket, context.message_scale, vhat, state_.tensors[b].gradient, out);
+  return state_.momentum_message(bucket, context.message_scale, vhat, out);
 }
 
 void OnebitAdam::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {

@@ -33,7 +33,7 @@ class OnebitAdam final : public Optimizer {
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
   void allow_compression(bool allowed) override { allowed_ = allowed; }
-  void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
+  double message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
   at::Tensor live(int64_t bucket) const override;

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/isa.h"
+#include "comm/sums.h"
 #include "optim/frozen_variance.h"
 #include "optim/zero_one_device.h"
 
@@ -40,7 +41,7 @@ bool ZeroOneAdam::only_refreshes(int64_t update) const {
   return schedule_.refreshes_until(update) == update;
 }
 
-void ZeroOneAdam::message(const StepContext& context, int64_t bucket, at::Tensor out) {
+double ZeroOneAdam::message(const StepContext& context, int64_t bucket, at::Tensor out) {
   if (context.plan.residual_epoch == 0)
     return state_.gradient_message(bucket, context.message_scale, out);
   TERSE_CHECK(frozen_, "u asked for before the freeze");
@@ -51,12 +52,14 @@ void ZeroOneAdam::message(const StepContext& context, int64_t bucket, at::Tensor
   const float* g = state_.tensors[b].gradient.const_data_ptr<float>();
   float* o = out.mutable_data_ptr<float>();
   const bool cpu = out.is_cpu();
+  const double squares = sum_of_squares(state_.tensors[b].gradient);
   for_blocks(context, bucket, [=](const ZeroOneStep& step, int64_t at, int64_t n) {
     if (cpu)
       TERSE_DISPATCH(zero_one_message(step, m + at, u + at, v + at, g + at, o + at, n));
     else
       zero_one_message_device(step, m + at, u + at, v + at, g + at, o + at, n);
   });
+  return squares;
 }
 
 void ZeroOneAdam::apply(const StepContext& context, int64_t bucket, at::Tensor& answer) {

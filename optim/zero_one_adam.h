@@ -50,7 +50,7 @@ class ZeroOneAdam final : public Optimizer {
   std::string name() const override { return "zero_one_adam"; }
   void attach(const BucketPlan& plan, std::span<const BucketTensors> tensors) override;
   PhasePlan next_plan(int64_t step) override;
-  void message(const StepContext& context, int64_t bucket, at::Tensor out) override;
+  double message(const StepContext& context, int64_t bucket, at::Tensor out) override;
   void apply(const StepContext& context, int64_t bucket, at::Tensor& answer) override;
   void commit(const StepContext& context, const PhasePlan& next) override;
   at::Tensor live(int64_t bucket) const override;

@@ -58,19 +58,26 @@ class Trial {
  public:
   Trial(Exchange& exchange, const BucketPlan& plan, bool lossy, const ExchangeProbeOptions& probe)
       : exchange_(exchange), gradients_(random_messages(plan)), lossy_(lossy) {
-    for (const at::Tensor& g : gradients_) messages_.push_back(at::empty_like(g));
+    int64_t longest = 0;
+    for (const at::Tensor& g : gradients_) {
+      answers_.push_back(at::empty_like(g));
+      longest = std::max(longest, g.numel());
+    }
+    outgoing_ = at::empty({longest}, at::kFloat);
     if (lossy && probe.messages)
       fill_ = probe.messages(plan, gradients_);
     else
       fill_ = [this](int64_t b, at::Tensor message) {
-        at::mul_out(message, gradients_[static_cast<size_t>(b)], at::scalar_tensor(0.5f));
+        const at::Tensor& gradient = gradients_[static_cast<size_t>(b)];
+        at::mul_out(message, gradient, at::scalar_tensor(0.5f));
+        return sum_of_squares(gradient);
       };
   }
 
   std::vector<double> run() {
     std::vector<double> seconds(static_cast<size_t>(exchange_.rounds()) + 1);
     for (size_t b = 0; b < gradients_.size(); ++b) {
-      if (!lossy_) messages_[b].copy_(gradients_[b]);
+      if (!lossy_) answers_[b].copy_(gradients_[b]);
       for (size_t r = 0; r < seconds.size(); ++r) {
         const auto begin = Clock::now();
         item(static_cast<int64_t>(b), static_cast<int>(r));
@@ -82,23 +89,30 @@ class Trial {
   }
 
  private:
+  // As Reducer::Impl::run.
   void item(int64_t bucket, int round) {
-    const auto b = static_cast<size_t>(bucket);
-    at::Tensor& message = messages_[b];
+    at::Tensor& answer = answers_[static_cast<size_t>(bucket)];
     if (round == 0) {
-      sink_ += sum_of_squares(gradients_[b]);
-      if (lossy_) fill_(bucket, message);
-      exchange_.start(bucket, message);
+      const at::Tensor m = message(bucket);
+      sink_ += lossy_ ? fill_(bucket, m) : sum_of_squares(m);
+      exchange_.start(bucket, m);
     } else if (round < exchange_.rounds()) {
       exchange_.advance(bucket, round);
     } else {
-      exchange_.finish(bucket, message);
-      sink_ += sum_of_squares(message);
+      exchange_.finish(bucket, answer);
+      sink_ +=
+          lossy_ ? static_cast<double>(exchange_.finite(bucket, answer)) : sum_of_squares(answer);
     }
+  }
+  at::Tensor message(int64_t bucket) {
+    const at::Tensor& answer = answers_[static_cast<size_t>(bucket)];
+    if (!lossy_ || exchange_.keeps_message(bucket)) return answer;
+    return outgoing_.narrow(0, 0, answer.numel());
   }
 
   Exchange& exchange_;
-  std::vector<at::Tensor> gradients_, messages_;
+  std::vector<at::Tensor> gradients_, answers_;
+  at::Tensor outgoing_;
   bool lossy_;
   FillMessage fill_;
   double sink_ = 0;  // so that no norm is optimised away

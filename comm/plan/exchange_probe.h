@@ -9,8 +9,8 @@
 
 namespace terse {
 
-// Fills a message of a bucket, as Optimizer::message does in a compressed phase.
-using FillMessage = std::function<void(int64_t bucket, at::Tensor message)>;
+// Fills a message of a bucket and sums squares, as Optimizer::message does in a compressed phase.
+using FillMessage = std::function<double(int64_t bucket, at::Tensor message)>;
 
 struct ExchangeProbeOptions {
   int64_t elements = int64_t{4} << 20;  // of the plan's first buckets; 0: all. Beyond the caches

@@ -2,11 +2,13 @@
 // Reducer's protocol without the Reducer.
 #pragma once
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
 #include <memory>
 #include <vector>
 
 #include "comm/optimizer.h"
+#include "comm/sums.h"
 
 namespace terse {
 
@@ -38,7 +40,10 @@ class Flat {
   // What would be sent now.
   at::Tensor message(int64_t step, double lr, double scale = 1) {
     at::Tensor out = at::empty_like(tensors_[0].gradient);
-    optimizer_->message(context(step, lr, scale), 0, out);
+    const double squares = optimizer_->message(context(step, lr, scale), 0, out);
+    const double expected = sum_of_squares(tensors_[0].gradient);
+    // Added in fp64, by other blocks.
+    EXPECT_NEAR(squares, expected, 1e-12 * expected);
     return out;
   }
   // A whole step; `answer` replaces the message where given.

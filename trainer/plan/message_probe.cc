@@ -26,8 +26,8 @@ class Messages {
     while (context_.plan.phase != Phase::codec) take_step();
   }
 
-  void fill(int64_t bucket, at::Tensor message) {
-    optimizer_->message(context_, bucket, std::move(message));
+  double fill(int64_t bucket, at::Tensor message) {
+    return optimizer_->message(context_, bucket, std::move(message));
   }
 
  private:
@@ -62,7 +62,7 @@ FillMessage optimizer_messages(OptimOptions options, const Compression& compress
   options.local_steps = 1;
   auto messages = std::make_shared<Messages>(options, compression, plan, gradients);
   return [messages](int64_t bucket, at::Tensor message) {
-    messages->fill(bucket, std::move(message));
+    return messages->fill(bucket, std::move(message));
   };
 }
 

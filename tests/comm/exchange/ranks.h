@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -61,10 +62,12 @@ inline at::Tensor message(int64_t n, int64_t rank, int64_t call) {
   return host_message(n, rank, call).to(exchange_device);
 }
 
-// One whole average of one bucket, without commit.
+// One whole average of one bucket, without commit. A message that need not be kept is spoilt.
 inline at::Tensor average(Exchange& exchange, int64_t bucket, const at::Tensor& message) {
   at::Tensor answer = at::full_like(message, 77.0f);
-  exchange.start(bucket, message);
+  const at::Tensor lent = message.clone();
+  exchange.start(bucket, lent);
+  if (!exchange.keeps_message(bucket)) lent.fill_(std::numeric_limits<float>::quiet_NaN());
   for (int r = 1; r < exchange.rounds(); ++r) exchange.advance(bucket, r);
   exchange.finish(bucket, answer);
   return answer;

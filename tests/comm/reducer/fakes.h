@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "comm/exchange.h"
 #include "comm/optimizer.h"
+#include "comm/sums.h"
 
 namespace terse {
 
@@ -93,11 +94,13 @@ class Descent final : public Optimizer {
     tensors_.assign(tensors.begin(), tensors.end());
   }
   PhasePlan next_plan(int64_t step) override { return plan(step); }
-  void message(const StepContext& c, int64_t bucket, at::Tensor out) override {
+  double message(const StepContext& c, int64_t bucket, at::Tensor out) override {
     const at::Tensor& gradient = tensors_[static_cast<size_t>(bucket)].gradient;
+    const double squares = sum_of_squares(gradient);
     if (!out.is_same(gradient)) out.copy_(gradient);
     out.mul_(c.message_scale);
     log_->add(fmt::format("message {} scale {:.4g}", bucket, c.message_scale));
+    return squares;
   }
   void apply(const StepContext& c, int64_t bucket, at::Tensor& answer) override {
     tensors_[static_cast<size_t>(bucket)].value.sub_(answer * c.answer_scale * c.learning_rate);
