@@ -116,10 +116,11 @@ void read_fp4_input(const Node& input, CtReadScheme& scheme) {
   using Input = CtReadScheme::Input;
   const int64_t group = input.at("group_size").integer(1, 1 << 30, 1);
   const std::string strategy = input.at("strategy").text("tensor");
+  scheme.input_bits = static_cast<int>(input.at("num_bits").integer(1, 16, 8));
   const auto is = [&](int64_t columns, const char* form, const char* scales) {
-    return group == columns && strategy == form && input.at("scale_dtype").text(scales) == scales;
+    return scheme.input_bits == 4 && group == columns && strategy == form &&
+           input.at("scale_dtype").text(scales) == scales;
   };
-  scheme.input_bits = static_cast<int>(input.at("num_bits").integer(4, 4, 8));
   if (is(16, "tensor_group", "torch.float8_e4m3fn") && input.at("dynamic").is("local"))
     scheme.input = Input::nvfp4;
   else if (is(32, "group", "torch.uint8") && input.at("dynamic").flag(false))
