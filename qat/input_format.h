@@ -49,8 +49,8 @@ Grid input_grid(const InputFormat& input, int64_t hadamard);
 // The other way; `scale`: of a grid whose scale is learned.
 InputFormat input_format(const Grid& grid, float scale);
 
-// "int_signed b8 absmax", "half_int b4 rms", "int_signed b8 at 0.03125", "nvfp4 b4 absmax global
-// 8", "mxfp4 b4 mx_round"; parse undoes it (Error(invalid_file)).
+// "int_signed b8 absmax", "half_int b4 rms", "int_signed b8 at 0.03125", "mxfp4 b4 mx_round",
+// "nvfp4 b4 absmax global 8"; parse undoes it (Error(invalid_file)).
 std::string to_string(const InputFormat& input);
 InputFormat parse_input_format(const std::string& text);
 
