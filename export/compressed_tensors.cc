@@ -107,6 +107,9 @@ class Items {
     if (packed) fixed(module + ".weight_shape", DType::i64, {2}, weight.shape);
     if (s.input_static)
       fixed(module + ".input_scale", DType::f32, {1}, std::vector<float>{weight.input->scale});
+    if (s.input_fp4 && s.strategy == "tensor_group")
+      fixed(module + ".input_global_scale", DType::f32, {1},
+            std::vector<float>{weight.input->global});
     if (s.strategy == "tensor_group")
       made(weight, module + ".weight_global_scale", DType::f32, {1}, [](const Codes& codes) {
         const float global = 1.0f / codes.tensor_scale;  // a power of two: exact
@@ -143,8 +146,9 @@ bool has_fp4(const Artifact& artifact) {
 }  // namespace
 
 const std::vector<std::string>& compressed_tensors_types() {
-  static const std::vector<std::string> types = {"",     "w4a16",         "w8a16", "w8a8", "w4a8",
-                                                 "w4a4", "w4a4-hadamard", "nvfp4", "mxfp4"};
+  static const std::vector<std::string> types = {"",         "w4a16", "w8a16",         "w8a8",
+                                                 "w4a8",     "w4a4",  "w4a4-hadamard", "nvfp4",
+                                                 "nvfp4a16", "mxfp4", "mxfp4a16"};
   return types;
 }
 

@@ -43,6 +43,15 @@ ordered_json weights_json(const CtScheme& s) {
 
 ordered_json input_json(const CtScheme& s) {
   if (s.input_bits >= 16) return nullptr;
+  if (s.input_fp4) {
+    ordered_json json = weights_json(s);
+    // The field's word for scales that are dynamic but for the tensor's.
+    if (s.strategy == "tensor_group")
+      json["dynamic"] = "local";
+    else
+      json["dynamic"] = true;
+    return json;
+  }
   return {{"num_bits", s.input_bits},
           {"type", "int"},
           {"symmetric", true},

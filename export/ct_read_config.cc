@@ -41,6 +41,9 @@ class Node {
     if (!value_.is_boolean()) bad("is neither true nor false");
     return value_.get<bool>();
   }
+  bool is(const std::string& text) const {
+    return value_.is_string() && value_.get_ref<const std::string&>() == text;
+  }
   std::vector<std::string> texts() const {
     std::vector<std::string> all;
     if (absent()) return all;
@@ -108,15 +111,36 @@ int best_match(const std::vector<std::string>& targets, const std::string& modul
   return best;
 }
 
+// Blocks of fp4, with scales of which none or only the tensor's is stored.
+void read_fp4_input(const Node& input, CtReadScheme& scheme) {
+  using Input = CtReadScheme::Input;
+  const int64_t group = input.at("group_size").integer(1, 1 << 30, 1);
+  const std::string strategy = input.at("strategy").text("tensor");
+  scheme.input_bits = static_cast<int>(input.at("num_bits").integer(1, 16, 8));
+  const auto is = [&](int64_t columns, const char* form, const char* scales) {
+    return scheme.input_bits == 4 && group == columns && strategy == form &&
+           input.at("scale_dtype").text(scales) == scales;
+  };
+  if (is(16, "tensor_group", "torch.float8_e4m3fn") && input.at("dynamic").is("local"))
+    scheme.input = Input::nvfp4;
+  else if (is(32, "group", "torch.uint8") && input.at("dynamic").flag(false))
+    scheme.input = Input::mxfp4;
+  else
+    input.bad("is neither nvfp4 nor mxfp4: terse cannot run it");
+}
+
 void read_input(const Node& input, CtReadScheme& scheme) {
   if (input.absent()) return;
-  if (input.at("type").text("int") != "int" || !input.at("symmetric").flag(true))
-    input.bad("is not symmetric int: terse cannot run it");
+  const std::string type = input.at("type").text("int");
+  if ((type != "int" && type != "float") || !input.at("symmetric").flag(true))
+    input.bad("is not symmetric int or fp4: terse cannot run it");
+  if (type == "float") return read_fp4_input(input, scheme);
   scheme.input_bits = static_cast<int>(input.at("num_bits").integer(2, 8, 8));
   const std::string strategy = input.at("strategy").text("tensor");
   const bool dynamic = input.at("dynamic").flag(false);
-  scheme.input_static = strategy == "tensor" && !dynamic;
-  if (!scheme.input_static && !(strategy == "token" && dynamic))
+  const bool fixed = strategy == "tensor" && !dynamic;
+  scheme.input = fixed ? CtReadScheme::Input::tensor : CtReadScheme::Input::token;
+  if (!fixed && !(strategy == "token" && dynamic))
     input.bad("is neither dynamic a token nor static for the tensor: terse cannot run it");
 }
 

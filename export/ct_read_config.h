@@ -14,8 +14,10 @@ struct CtReadScheme {
   int bits = 4;
   // Columns that share a scale; 0 = a row; -1 = the matrix.
   int64_t group = 0;
-  int input_bits = 16;        // 16: inputs are not rounded
-  bool input_static = false;  // by one stored scale
+  int input_bits = 16;  // 16: inputs are not rounded
+  // By a scale a token, one stored scale, or in blocks of fp4.
+  enum class Input { token, tensor, nvfp4, mxfp4 };
+  Input input = Input::token;
 };
 
 class CtReadConfig {

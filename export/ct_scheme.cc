@@ -70,7 +70,10 @@ std::string scale_dtype(ScaleType type) {
 
 }  // namespace
 
-bool ct_rounds(const InputFormat& input) {
+bool ct_rounds(const CodeFormat& weight, const InputFormat& input) {
+  if (input.grid == "nvfp4") return is_fp4(weight) && weight.scale_type == ScaleType::e4m3;
+  if (input.grid == "mxfp4")
+    return input == mxfp4_input() && is_fp4(weight) && weight.scale_type == ScaleType::e8m0;
   const bool known = input.scale > 0.0f || input.rule == ScaleRule::absmax;
   return known && input.grid == "int_signed" && input.bits >= 2 && input.bits <= 8;
 }
@@ -96,9 +99,10 @@ CtScheme ct_scheme(const ArtifactWeight& weight) {
   scheme.strategy = scheme.group > 0 ? "group" : "channel";
   scheme.scale = scale_dtype(format.scale_type);
   scheme.hadamard = format.hadamard;
-  if (weight.input && ct_rounds(*weight.input)) {
+  if (weight.input && ct_rounds(format, *weight.input)) {
     scheme.input_bits = weight.input->bits;
     scheme.input_static = weight.input->scale > 0.0f;
+    scheme.input_fp4 = weight.input->grid != "int_signed";
   }
   if (is_fp4(format)) {
     const bool nv = format.scale_type == ScaleType::e4m3;
@@ -118,9 +122,19 @@ std::string ct_name(const CtScheme& scheme) {
   std::string name = scheme.format == "nvfp4-pack-quantized"   ? "nvfp4"
                      : scheme.format == "mxfp4-pack-quantized" ? "mxfp4"
                                                                : fmt::format("w{}", scheme.bits);
-  if (!scheme.fp4() || scheme.input_bits < 16) name += fmt::format("a{}", scheme.input_bits);
+  if (!scheme.input_fp4) name += fmt::format("a{}", scheme.input_bits);
   if (scheme.hadamard > 0) name += "-hadamard";
   return name;
+}
+
+std::optional<InputFormat> ct_input(const std::string& name) {
+  if (name == "nvfp4") return nvfp4_input(kInputGlobal);
+  if (name == "mxfp4") return mxfp4_input();
+  const size_t a = name.find('a', 1);
+  if (name.empty() || a == std::string::npos) return std::nullopt;
+  const int bits = std::stoi(name.substr(a + 1));
+  if (bits == 16) return std::nullopt;
+  return InputFormat{.bits = bits};
 }
 
 }  // namespace terse

@@ -5,6 +5,7 @@
 // scale.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "export/artifact.h"
@@ -23,18 +24,23 @@ struct CtScheme {
   int64_t hadamard = 0;  // block of the rotation that the reader puts on the input
   int input_bits = 16;   // 16: the input is not rounded
   bool input_static = false;
+  bool input_fp4 = false;  // in blocks as the weight's
 
   bool fp4() const { return format == "nvfp4-pack-quantized" || format == "mxfp4-pack-quantized"; }
   auto operator<=>(const CtScheme&) const = default;
 };
 
-// Whether readers can be told so: int_signed of 2 to 8 bits by largest magnitude, or of one scale.
-bool ct_rounds(const InputFormat& input);
+// Whether readers can be told so of an input that is multiplied with such a weight: int_signed of 2
+// to 8 bits by largest magnitude, or of one scale; nvfp4 or mxfp4 as both are.
+bool ct_rounds(const CodeFormat& weight, const InputFormat& input);
 // Whether the layout has a place for these Codes.
 Fit ct_fit(const CodeFormat& format);
 // Of a compressed weight that fits; without its input where readers cannot be told.
 CtScheme ct_scheme(const ArtifactWeight& weight);
-// "w4a16", "w8a8", "w4a4-hadamard", "nvfp4", "mxfp4": the field's short names.
+// "w4a16", "w8a8", "w4a4-hadamard"; "nvfp4" and "mxfp4" with inputs of their own kind, "nvfp4a16"
+// and "mxfp4a16" without: the field's short names.
 std::string ct_name(const CtScheme& scheme);
+// What such a name says of inputs; empty: nothing.
+std::optional<InputFormat> ct_input(const std::string& name);
 
 }  // namespace terse

@@ -66,6 +66,11 @@ std::vector<std::string> compressed_tensors_warnings(const Artifact& artifact) {
           "vLLM leaves inputs of {} unrounded unless Humming is its linear backend (pip install "
           "humming-kernels, --linear-backend humming)",
           ct_name(s)));
+    if (s.input_fp4)
+      notes.insert(fmt::format(
+          "vLLM rounds inputs of {} on GPUs that multiply fp4 (Blackwell); on others it runs the "
+          "weights alone and leaves inputs unrounded",
+          ct_name(s)));
     if (s.input_bits < 16)
       notes.insert("transformers rounds inputs only without CompressedTensorsConfig(dequantize)");
     if (s.hadamard > 0)

@@ -11,13 +11,6 @@ Fit impossible(std::string reason) {
   return {Verdict::impossible, std::move(reason), 1, 0};
 }
 
-// Bits of the input in "w4a8", "w4a4-hadamard"; 16 where the type names none.
-int input_bits(const std::string& type) {
-  const size_t a = type.find('a', 1);
-  if (type.empty() || type[0] != 'w' || a == std::string::npos) return 16;
-  return std::stoi(type.substr(a + 1));
-}
-
 // Inputs are not part of a CodeFormat: those of the type are taken for granted here, and looked at
 // by check_compressed_tensors.
 Fit fit_type(const CodeFormat& format, const std::string& type) {
@@ -25,7 +18,7 @@ Fit fit_type(const CodeFormat& format, const std::string& type) {
   if (fit.verdict == Verdict::impossible || type.empty()) return fit;
   ArtifactWeight weight;
   weight.format = format;
-  if (input_bits(type) < 16) weight.input = InputFormat{.bits = input_bits(type)};
+  weight.input = ct_input(type);
   const std::string name = ct_name(ct_scheme(weight));
   if (name == type) return fit;
   return impossible(
@@ -59,7 +52,7 @@ FormatRow row_of(const std::string& type) {
   };
   row.warnings = compressed_tensors_warnings;
   row.holds_input = [](const ArtifactWeight& weight) {
-    return weight.compressed() && ct_rounds(*weight.input);
+    return weight.compressed() && ct_rounds(*weight.format, *weight.input);
   };
   row.file_name = "compressed-tensors";
   return row;

@@ -128,6 +128,24 @@ class Reader {
   std::set<std::string, std::less<>>& left_;
 };
 
+// Empty: inputs are not rounded.
+std::optional<InputFormat> input_of(Reader& reader, const CtReadScheme& scheme) {
+  using Input = CtReadScheme::Input;
+  if (scheme.input_bits == 16) return std::nullopt;
+  if (scheme.input == Input::mxfp4) return mxfp4_input();
+  if (scheme.input == Input::nvfp4) {
+    const float global = reader.take_number("input_global_scale");
+    if (!possible_global(global))
+      reader.bad(fmt::format(
+          "has input_global_scale = {}, no power of two from 2^-20 to 2^20: terse cannot run it",
+          global));
+    return nvfp4_input(global);
+  }
+  InputFormat input{.bits = scheme.input_bits};
+  if (scheme.input == Input::tensor) input.scale = reader.take_number("input_scale");
+  return input;
+}
+
 CodeFormat format_of(const CtReadScheme& scheme, DType scales, int64_t hadamard) {
   CodeFormat format;
   format.group = scheme.group;
@@ -169,10 +187,7 @@ ArtifactWeight import_ct_weight(const std::shared_ptr<const HfTensors>& tensors,
   weight.codes = [tensors, parts, scheme, format = *weight.format, shape] {
     return make_codes(*tensors, parts, scheme, format, shape);
   };
-  if (scheme.input_bits < 16) {
-    weight.input = InputFormat{.bits = scheme.input_bits};
-    if (scheme.input_static) weight.input->scale = reader.take_number("input_scale");
-  }
+  weight.input = input_of(reader, scheme);
   return weight;
 }
 

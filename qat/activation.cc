@@ -7,16 +7,26 @@
 namespace terse {
 namespace {
 
+// Holds every scale of the type exactly, and NaN.
+at::ScalarType kept_type(ScaleType type) {
+  if (type == ScaleType::e4m3) return at::kFloat8_e4m3fn;
+  return type == ScaleType::e8m0 ? at::kBFloat16 : at::kFloat;
+}
+
 at::Tensor quantize(const Quantizer& quantizer, const at::Tensor& x, const at::Tensor& step,
                     const at::Tensor& decoded, KeptActivation& kept) {
   const int64_t tokens = x.size(0), columns = x.size(1);
+  const CodeFormat& format = quantizer.grid.format;
   const at::Tensor codes = at::empty({tokens, columns}, x.options().dtype(at::kChar));
-  kept.scales = step.defined() ? step : at::empty({tokens, 1}, x.options().dtype(at::kFloat));
+  kept.scales = step.defined() ? step
+                               : at::empty({tokens, groups_of(format, columns)},
+                                           x.options().dtype(at::kFloat));
   if (step.defined()) kept.x = x;
   if (quantizer.estimator.masks())
     kept.mask = at::empty({tokens, mask_stride(columns)}, x.options().dtype(at::kByte));
   quantize_tensor(quantizer, x, {codes, kept.scales, kept.mask, decoded});
-  kept.codes = keep_codes(quantizer.grid.format, codes);
+  kept.codes = keep_codes(format, codes);
+  if (format.group > 0) kept.scales = kept.scales.to(kept_type(format.scale_type));
   return codes;
 }
 
@@ -35,14 +45,15 @@ at::Tensor encode_activation(const Quantizer& quantizer, const at::Tensor& x,
 }
 
 CodedMatrix coded(const Quantizer& quantizer, const KeptActivation& kept) {
-  return {quantizer.grid.format, kept.codes, kept.scales};
+  return {quantizer.grid.format, kept.codes, kept.scales.to(at::kFloat), quantizer.grid.second};
 }
 
 at::Tensor decode_activation(const Quantizer& quantizer, const KeptActivation& kept,
                              at::ScalarType type) {
   const at::Tensor codes = unpack_codes(quantizer.grid.format, kept.codes);
   at::Tensor decoded = at::empty(codes.sizes(), codes.options().dtype(type));
-  decode_tensor(quantizer.grid.format, codes, kept.scales, decoded);
+  decode_tensor(quantizer.grid.format, codes, kept.scales.to(at::kFloat), decoded,
+                quantizer.grid.second);
   return decoded;
 }
 

@@ -1,8 +1,8 @@
 // Estimators: which gradient passes a quantizer, as data that the kernels evaluate.
 //
 // With z the value that was quantized, zq its decoded value, step = |scale| (on fp4 the widest
-// distance of levels, 2 |scale|) and S = |scale| * max |level| the reach of the grid, the gradient
-// of z is the gradient of zq times
+// distance of levels, 2 |scale|) and S = |scale| * max |level| the reach of the grid (7 |scale|
+// where it is dynamic: qat/grid.h), the gradient of z is the gradient of zq times
 //   straight_through   1
 //   clip(k)            |z| <= k S
 //   trust(s)           |zq - z| <= s step / 2 (1 + 1e-6)       QuEST, arXiv 2502.05003, its default

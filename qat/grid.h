@@ -22,6 +22,7 @@
 //   ggml_shift  trunc(t + (0.5 - code_min)) + code_min
 //   fp4         the nearest E2M1 value, ties to the even mantissa, doubled
 //   quotient    nearest, of the quotient itself (below)
+//   fp4_quotient  fp4, of the quotient itself
 // z / scale is a product with the fp32 inverse of the scale as stored: rounded to its type and
 // never below the type's smallest normal number, so that an encoder that reads the file's scale
 // finds the same codes. `ggml` takes the inverse of the scale before it is rounded, as ggml does
@@ -29,6 +30,12 @@
 // number. `quotient` divides, as compressed-tensors does where it rounds inputs: under absmax a
 // negative value of largest magnitude lies at -(2^b - 1) / 2 codes, a tie, which the last bit of
 // the quotient decides (of tokens of 128 normal values that is another code for one in eleven).
+//
+// `dynamic`: blocks of fp4 whose scales are computed where the model runs and stored nowhere, as
+// compressed-tensors and GPUs do for inputs (qat/input_format.h). An e4m3 scale over `second` is
+// then at most 448, has subnormal numbers, and is 1/8 where it would be 0; what lies beyond 6 such
+// scales becomes 6. Otherwise the largest value of a block is beyond 6 only because its scale was
+// rounded, so clip reaches to 7 = 6 and half of the widest distance: no block clips its own values.
 //
 // A group that holds NaN or infinity gets the scale NaN. Free of torch.
 #pragma once
@@ -41,7 +48,15 @@
 namespace terse {
 
 enum class ScaleRule : uint8_t { rms, signed_max, absmax, learned, absmean, mx_floor, mx_round };
-enum class Rounding : uint8_t { floor, nearest, ggml_shift, half_away, fp4, quotient };
+enum class Rounding : uint8_t {
+  floor,
+  nearest,
+  ggml_shift,
+  half_away,
+  fp4,
+  quotient,
+  fp4_quotient,
+};
 
 struct Grid {
   CodeFormat format;
@@ -51,6 +66,8 @@ struct Grid {
   float eps = 0.0f;    // of rms and absmean
   float least = 0.0f;  // no scale is smaller; 0 = the scale type's smallest normal number
   bool ggml = false;   // codes from the scale before it was rounded
+  bool dynamic = false;
+  float second = 1.0f;  // of dynamic e4m3 scales: the tensor's scale, a power of two
 };
 
 // "half_int" or "int_signed" at 1 to 8 bits, "int_symmetric" at 2 to 8, "ternary" (2 bits stored),

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "qat/estimator.h"
+#include "qat/input_format.h"
 #include "qat/lsq.h"
 #include "qat/plan.h"
 #include "qat/targets.h"
@@ -87,6 +88,29 @@ void check_rotation(const QatOptions& options, const Target& target, Keys& keys)
     keys.problem("hadamard", fmt::format("target {} rotates; leave the key out", target.name));
 }
 
+// As plan_layer() makes them; check_global_scale() has its own key.
+void check_inputs(QatOptions options) {
+  options.act_global_scale = 0;
+  const Grid grid = activation_grid(options);
+  const bool learns = options.estimator == "lsq" && !find_target(options.target)->activations;
+  if (learns) learned_grid(grid);
+}
+
+void check_global_scale(const QatOptions& options, const Target& target, Keys& keys) {
+  if (options.act_global_scale == 0) return;
+  const bool fixed = target.activations && target.activations->format.scale_type == ScaleType::e4m3;
+  if (!fixed && options.act_grid != "nvfp4")
+    keys.problem("act_global_scale",
+                 fmt::format("only activations on nvfp4 have a second scale; set act_grid = "
+                             "\"nvfp4\", or target to one of: {}",
+                             names_of([](const Target& t) {
+                               return t.activations &&
+                                      t.activations->format.scale_type == ScaleType::e4m3;
+                             })));
+  else if (!possible_global(options.act_global_scale))
+    keys.problem("act_global_scale", "must be a power of two from 2^-20 to 2^20, or 0");
+}
+
 // What the grids themselves refuse, at the key that names them.
 void check_grids(const QatOptions& options, Keys& keys) {
   const auto report = [&](const char* key, const auto& make) {
@@ -101,7 +125,7 @@ void check_grids(const QatOptions& options, Keys& keys) {
   const bool weights = options.weight_bits != 16 && bits_allowed(options.weight_bits);
   if (weights) report("grid", [&] { weight_grid(plain); });
   if (options.activation_bits() < 9 && bits_allowed(options.act_bits))
-    report(options.act_grid.empty() ? "act_bits" : "act_grid", [&] { activation_grid(options); });
+    report(options.act_grid.empty() ? "act_bits" : "act_grid", [&] { check_inputs(options); });
   if (!options.scale.empty() && weights) report("scale", [&] { weight_grid(options); });
   if (options.estimator == "lsq" && weights && options.scale.empty())
     report("estimator", [&] { learned_grid(weight_grid(plain)); });
@@ -147,9 +171,11 @@ void QatOptions::bind(Keys& keys) {
   keys.integer("act_bits", act_bits, 0, 16,
                "bits of an activation, 1 to 8; 0 = decided by target; 16 = not quantized");
   keys.choice("grid", grid, or_default(grid_names()), "grid of weights, unless target fixes it");
-  keys.choice("act_grid", act_grid, or_default(grid_names()),
-              "grid of activations; \"\" = that of the weights where it has the bits, else "
-              "half_int");
+  keys.choice("act_grid", act_grid, or_default(input_grid_names()),
+              "grid of activations; nvfp4, mxfp4: fp4 in blocks of 16, 32; \"\" = that of the "
+              "weights where it has the bits, else half_int");
+  keys.number("act_global_scale", act_global_scale, 0, 1 << 20,
+              "input_global_scale of nvfp4 activations, a power of two; 0 = 8");
   keys.choice("scale", scale, or_default(rule_names()),
               "rule of the weights' scales; \"\" = decided by target, without one rms");
   keys.integer(
@@ -169,7 +195,7 @@ void QatOptions::bind(Keys& keys) {
 void QatOptions::check(Keys& keys) const {
   if (!enabled()) {
     if (weight_bits != 0 || (act_bits != 0 && act_bits != 16) || !grid.empty() ||
-        !act_grid.empty() || !scale.empty() || bitnet())
+        !act_grid.empty() || act_global_scale != 0 || !scale.empty() || bitnet())
       keys.problem("target",
                    "is missing though [qat] asks for bits or a grid; set target = "
                    "\"none\" or an engine format");
@@ -188,6 +214,7 @@ void QatOptions::check(Keys& keys) const {
   } catch (const Error& error) {
     keys.problem("estimator", error.what());
   }
+  check_global_scale(*this, *chosen, keys);
   if (bitnet()) return check_bitnet(*this, *chosen, keys);
   check_rotation(*this, *chosen, keys);
   if (chosen->grid) check_fixed(*this, *chosen, keys);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/name_pattern.h"
+#include "qat/input_format.h"
 #include "qat/lsq.h"
 #include "qat/quantize.h"
 #include "qat/targets.h"
@@ -38,6 +39,14 @@ void check_fit(const CodeFormat& format, const Target& target, const std::string
          name, columns, target.block, target.name);
 }
 
+void check_blocks(const CodeFormat& input, const std::string& name, int64_t columns) {
+  if (input.group > 0 && columns % input.group != 0)
+    fail(ExitCode::usage,
+         "[qat]: layer '{}' has {} inputs, no multiple of the {} that share a scale; name it in "
+         "ignore",
+         name, columns, input.group);
+}
+
 Grid bitnet_grid(const Target& target) {
   const ScaleType type = target.grid ? target.grid->format.scale_type : ScaleType::f32;
   return with_rule(mse_grid("ternary", 2, -1, type, 0), ScaleRule::absmean);
@@ -51,9 +60,19 @@ Grid chosen_grid(const QatOptions& options) {
                   0);
 }
 
+float global_scale(const QatOptions& options) {
+  return options.act_global_scale > 0 ? static_cast<float>(options.act_global_scale) : kInputGlobal;
+}
+
 // On half_int where the grid of the weights has no such bits.
 Grid free_activations(const QatOptions& options) {
   const int bits = static_cast<int>(options.act_bits);
+  if (options.act_grid == "nvfp4" || options.act_grid == "mxfp4") {
+    InputFormat input =
+        options.act_grid == "nvfp4" ? nvfp4_input(global_scale(options)) : mxfp4_input();
+    input.bits = bits;
+    return input_grid(input, 0);
+  }
   std::string name = options.act_grid.empty() ? options.grid : options.act_grid;
   const bool unfit = name == "ternary" || (fixed_bits(name) != 0 && fixed_bits(name) != bits);
   if (name.empty() || (options.act_grid.empty() && unfit)) name = "half_int";
@@ -73,7 +92,9 @@ Grid activation_grid(const QatOptions& options) {
   const Target& target = target_of(options);
   if (options.bitnet())
     return with_rule(mse_grid("int_symmetric", 8, 0, ScaleType::f32, 0), ScaleRule::absmax);
-  return target.activations ? *target.activations : free_activations(options);
+  if (!target.activations) return free_activations(options);
+  const bool second = target.activations->format.scale_type == ScaleType::e4m3;
+  return second ? input_grid(nvfp4_input(global_scale(options)), 0) : *target.activations;
 }
 
 LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t columns) {
@@ -107,6 +128,7 @@ LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t
       grid.format.group = -1;
       grid = learned_grid(grid);
     }
+    check_blocks(grid.format, name, columns);
     plan.activations = Quantizer{grid, estimator};
   }
   return plan;

@@ -99,7 +99,7 @@ bool scales_given(const Grid& grid) {
 }
 
 bool shares_scale(const Grid& grid) {
-  if (grid.rule == ScaleRule::learned) return false;
+  if (grid.rule == ScaleRule::learned || grid.dynamic) return false;
   return grid.format.group < 0 || grid.format.scale_type == ScaleType::e4m3;
 }
 

@@ -133,9 +133,21 @@ struct Scale {
   float stored, inverse;
 };
 
+// As dynamic grids have it (kernels/scales.h).
+__device__ float dynamic_e4m3(float scale) {
+  if (scale >= 448.0f) return 448.0f;
+  if (scale >= 0x1p-6f) return shortened(scale, 20);
+  const float near = __fsub_rn(__fadd_rn(scale, 0x1.8p14f), 0x1.8p14f);
+  return near == 0.0f ? 0.125f : near;
+}
+
 __device__ Scale scale_of(const QuantizeSpec& spec, const float* z, int n, float* part) {
   const float scale = scale_from(spec, statistic_of(spec, z, n, part));
   if (!isfinite(scale)) return {nanf(""), 0.0f};
+  if (spec.dynamic && spec.scale == ScaleStorage::e4m3) {
+    const float dynamic = dynamic_e4m3(__fdiv_rn(scale, spec.tensor_scale));
+    return {dynamic, __fdiv_rn(1.0f, __fmul_rn(dynamic, spec.tensor_scale))};
+  }
   float stored = rounded(spec, __fdiv_rn(scale, spec.tensor_scale));
   const bool small = fabsf(stored) < spec.least_scale;
   if (small) stored = spec.least_scale;
@@ -165,7 +177,8 @@ __device__ float fp4_code(float t, float most) {
 
 // `step`: the value of a step of the code, and its inverse.
 __device__ float code_of(const QuantizeSpec& spec, float z, float step, float inverse) {
-  const float t = spec.rounding == 5 ? __fdiv_rn(z, step) : __fmul_rn(z, inverse);
+  const bool quotient = spec.rounding == 5 || spec.rounding == 6;
+  const float t = quotient ? __fdiv_rn(z, step) : __fmul_rn(z, inverse);
   switch (spec.rounding) {  // by the values of Rounding
     case 0:
       return floorf(clamp(t, spec.least, spec.most + 0.5f));

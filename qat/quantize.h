@@ -26,7 +26,7 @@ struct RowsOut {
   float* f32 = nullptr;      // decoded, in the stored (rotated) space
   uint16_t* bf16 = nullptr;  // the same, rounded to bf16
   uint8_t* mask = nullptr;
-  float tensor_scale = 1.0f;  // the second scale of e4m3, of shared_scale()
+  float tensor_scale = 1.0f;  // the second scale of e4m3, of shared_scale(); dynamic: Grid::second
 };
 
 struct CodedRows {

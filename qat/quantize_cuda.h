@@ -26,7 +26,7 @@ struct QuantizeSpec {
   int rule, rounding, estimator;
   int group, block;
   ScaleStorage scale;
-  bool given, ggml;
+  bool given, ggml, dynamic;
   float least, most, offset, unit, step, eps;
   float least_scale, largest_scale, tensor_scale, gap;
   float strength, reach, rotation_scale;

@@ -25,6 +25,8 @@ QuantizeSpec spec_of(const Grid& grid, const Estimator& estimator, float tensor_
   const CodeFormat& format = grid.format;
   const float down = -(static_cast<float>(format.code_min) + format.offset);
   const float up = static_cast<float>(format.code_max) + format.offset;
+  const bool fp4 = grid.rounding == Rounding::fp4 || grid.rounding == Rounding::fp4_quotient;
+  const float gap = fp4 ? 4.0f : 1.0f;
   return {.rule = static_cast<int>(grid.rule),
           .rounding = static_cast<int>(grid.rounding),
           .estimator = static_cast<int>(estimator.kind),
@@ -33,6 +35,7 @@ QuantizeSpec spec_of(const Grid& grid, const Estimator& estimator, float tensor_
           .scale = static_cast<ScaleStorage>(format.scale_type),
           .given = scales_given(grid),
           .ggml = grid.ggml,
+          .dynamic = grid.dynamic,
           .least = static_cast<float>(format.code_min),
           .most = static_cast<float>(format.code_max),
           .offset = format.offset,
@@ -41,10 +44,10 @@ QuantizeSpec spec_of(const Grid& grid, const Estimator& estimator, float tensor_
           .eps = grid.eps,
           .least_scale = grid.least > 0.0f ? grid.least : smallest_normal(format.scale_type),
           .largest_scale = largest_scale(format.scale_type),
-          .tensor_scale = tensor_scale,
-          .gap = grid.rounding == Rounding::fp4 ? 4.0f : 1.0f,
+          .tensor_scale = grid.dynamic ? grid.second : tensor_scale,
+          .gap = gap,
           .strength = estimator.strength,
-          .reach = std::max(down, up),
+          .reach = std::max(down, up) + (grid.dynamic ? gap / 2 : 0.0f),
           .rotation_scale = static_cast<float>(
               1.0 / std::sqrt(static_cast<double>(std::max<int64_t>(format.hadamard, 1))))};
 }

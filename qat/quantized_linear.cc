@@ -277,6 +277,9 @@ void QuantizedLinear::use_input(const std::optional<InputFormat>& input) {
   layer.on_codes = false;
   if (!input) return;
   const Grid grid = input_grid(*input, 0);
+  if (grid.format.group > 0 && layer.weight.size(1) % grid.format.group != 0)
+    fail(ExitCode::invalid_file, "layer '{}' has {} inputs, no multiple of the blocks of '{}'",
+         layer.name, layer.weight.size(1), to_string(*input));
   layer.activations = Quantizer{grid, {Estimator::Kind::straight_through, 1.0f}};
   if (input->scale == 0.0f) return;
   layer.input_step =

@@ -82,6 +82,7 @@ class QuantizedLinear {
   std::optional<InputFormat> input() const;
   // What it does from now on, whatever the options said: evaluation of a checkpoint or an exported
   // file. To be followed by use_codes(), whose rotation the input then gets, too, or by refresh().
+  // Error(invalid_file) where blocks do not divide the columns.
   void use_input(const std::optional<InputFormat>& input);
   // Runs on given Codes from now on. The weight is then ignored and gets no gradient.
   void use_codes(const Codes& codes);

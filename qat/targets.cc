@@ -51,6 +51,26 @@ void add_gguf(std::vector<Target>& all) {
   for (const char* name : {"gguf:f32", "gguf:f16", "gguf:bf16"}) all.push_back(dense(name));
 }
 
+// The field's names: "nvfp4" rounds inputs, too, "nvfp4a16" weights alone.
+void add_compressed_fp4(std::vector<Target>& all) {
+  Target nvfp4{.name = "compressed-tensors:nvfp4",
+               .quantizes = true,
+               .grid = fp4_grid(16, ScaleType::e4m3, ScaleRule::absmax),
+               .block = 16,
+               .activations = input_grid(nvfp4_input(kInputGlobal), 0)};
+  Target mxfp4{.name = "compressed-tensors:mxfp4",
+               .quantizes = true,
+               .grid = fp4_grid(32, ScaleType::e8m0, ScaleRule::mx_round),
+               .block = 32,
+               .activations = input_grid(mxfp4_input(), 0)};
+  for (Target* target : {&nvfp4, &mxfp4}) {
+    all.push_back(*target);
+    target->name += "a16";
+    target->activations.reset();
+    all.push_back(*target);
+  }
+}
+
 // Scales in bf16: exact whatever type a reader loads the model in.
 void add_compressed_tensors(std::vector<Target>& all) {
   const auto bf16 = ScaleType::bf16;
@@ -71,10 +91,7 @@ void add_compressed_tensors(std::vector<Target>& all) {
   w4a4.name = "compressed-tensors:w4a4-hadamard";
   w4a4.rotation = 128;
   all.push_back(w4a4);
-  all.push_back({.name = "compressed-tensors:nvfp4",
-                 .quantizes = true,
-                 .grid = fp4_grid(16, ScaleType::e4m3, ScaleRule::absmax),
-                 .block = 16});
+  add_compressed_fp4(all);
 }
 
 // Scales in fp32: the graph computes in it, and takes scales of its own type only.

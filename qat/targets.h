@@ -19,8 +19,8 @@ struct Target {
   int64_t block = 1;     // columns that a block of the file holds: inputs are a multiple
   // Sizes of group that the format has besides the grid's own; 0 = a row.
   std::vector<int64_t> groups = {};
-  // What the reader rounds activations to, per token; act_bits is then its bits. Empty: the reader
-  // leaves them alone, or `any_activations`: not as training does, whatever that is.
+  // What the reader rounds activations to, per token or block; act_bits is then its bits. Empty:
+  // the reader leaves them alone, or `any_activations`: not as training does, whatever that is.
   std::optional<Grid> activations = std::nullopt;
   bool any_activations = false;
 };

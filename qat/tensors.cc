@@ -109,7 +109,8 @@ float quantize_tensor(const Quantizer& quantizer, const at::Tensor& in,
              .scales = data_or_null<float>(out.scales),
              .f32 = decoded.f32,
              .bf16 = decoded.bf16,
-             .mask = data_or_null<uint8_t>(out.mask)};
+             .mask = data_or_null<uint8_t>(out.mask),
+             .tensor_scale = quantizer.grid.second};
   const Grid& grid = quantizer.grid;
   if (shares_scale(grid)) {
     const float scale = shared_scale_of(grid, source, in);

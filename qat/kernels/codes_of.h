@@ -32,6 +32,8 @@ TERSE_INLINE f32x16 code_of(f32x16 z, float step, float inverse, float least, fl
     return whole + least;
   } else if constexpr (rounding == Rounding::fp4) {
     return fp4_code(z * inverse, most);
+  } else if constexpr (rounding == Rounding::fp4_quotient) {
+    return fp4_code(z / step, most);
   } else {
     const f32x16 t = clamp(z * inverse, least, most);
     const f32x16 size = absolute(t);

@@ -32,11 +32,12 @@ static inline Plan plan_of(const Grid& grid, const Estimator& estimator, float t
   plan.given = grid.rule == ScaleRule::learned || format.group < 0;
   if (plan.given) plan.statistic = Statistic::largest;  // whether all is finite
   plan.least = grid.least > 0.0f ? grid.least : smallest_normal(format.scale_type);
-  plan.tensor = tensor;
-  plan.factor = format.unit * tensor;
-  plan.reach = down > up ? down : up;
+  plan.tensor = grid.dynamic ? grid.second : tensor;
+  plan.factor = format.unit * plan.tensor;
+  const bool fp4 = grid.rounding == Rounding::fp4 || grid.rounding == Rounding::fp4_quotient;
+  plan.gap = fp4 ? 4.0f : 1.0f;
+  plan.reach = (down > up ? down : up) + (grid.dynamic ? plan.gap / 2 : 0.0f);
   plan.unfold = 1.0f / format.unit;
-  plan.gap = grid.rounding == Rounding::fp4 ? 4.0f : 1.0f;
   return plan;
 }
 

@@ -55,6 +55,8 @@ RowFunction row_function(Rounding rounding) {
       return quantize_row<Rounding::fp4>;
     case Rounding::quotient:
       return quantize_row<Rounding::quotient>;
+    case Rounding::fp4_quotient:
+      return quantize_row<Rounding::fp4_quotient>;
   }
   return nullptr;
 }

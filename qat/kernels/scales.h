@@ -139,6 +139,14 @@ static inline float rounded(float scale, ScaleType type) {
   return round_scale(scale, type);
 }
 
+// Of a dynamic grid (qat/grid.h): e4m3 as compressed-tensors computes it where inputs are rounded.
+static inline float dynamic_e4m3(float scale) {
+  if (scale >= 448.0f) return 448.0f;
+  if (scale >= 0x1p-6f) return round_scale(scale, ScaleType::e4m3);
+  const float near = (scale + 0x1.8p14f) - 0x1.8p14f;  // to multiples of 2^-9, ties to even
+  return near == 0.0f ? 0.125f : near;
+}
+
 struct Scale {
   float stored;   // what the file holds
   float inverse;  // what values are multiplied with
@@ -147,6 +155,10 @@ struct Scale {
 // `least`: of the grid, not 0. `tensor`: the second scale.
 static inline Scale stored_scale(const Grid& grid, float scale, float least, float tensor) {
   if (!finite(scale)) return {__builtin_nanf(""), 0.0f};
+  if (grid.dynamic && grid.format.scale_type == ScaleType::e4m3) {
+    const float stored = dynamic_e4m3(scale / tensor);
+    return {stored, 1.0f / (stored * tensor)};
+  }
   // No quotient where there is nothing to divide: whole rows wait for it.
   float stored = rounded(tensor == 1.0f ? scale : scale / tensor, grid.format.scale_type);
   const bool small = __builtin_fabsf(stored) < least;

@@ -93,6 +93,8 @@ const std::vector<Case>& cases() {
       {"nvfp4", nvfp4_format(), {}, "nvfp4-pack-quantized", "tensor_group"},
       {"nvfp4_masked", masked(nvfp4_format()), {}, "nvfp4-pack-quantized", "tensor_group"},
       {"mxfp4", mxfp4_format(), {}, "mxfp4-pack-quantized", "group"},
+      {"nvfp4_inputs", nvfp4_format(), nvfp4_input(0.25f), "nvfp4-pack-quantized", "tensor_group"},
+      {"mxfp4_inputs", mxfp4_format(), mxfp4_input(), "mxfp4-pack-quantized", "group"},
   };
   return all;
 }
@@ -157,13 +159,41 @@ TEST(CompressedTensorsConfig, InputsAndRotationsAreSaid) {
   EXPECT_FALSE(q.contains("sparsity_config"));
 }
 
+// As the field's presets NVFP4 and MXFP4 have them.
+TEST(CompressedTensorsConfig, Fp4InputsAreSaid) {
+  const auto said = [](const CodeFormat& format, const InputFormat& input) {
+    const TestFolder folder;
+    const std::string path = write(coded_artifact(format, input), folder);
+    const json groups = config_of(path)["quantization_config"]["config_groups"];
+    return groups["group_0"]["input_activations"];
+  };
+  EXPECT_EQ(said(nvfp4_format(), nvfp4_input(8)), json({{"num_bits", 4},
+                                                        {"type", "float"},
+                                                        {"symmetric", true},
+                                                        {"strategy", "tensor_group"},
+                                                        {"dynamic", "local"},
+                                                        {"group_size", 16},
+                                                        {"scale_dtype", "torch.float8_e4m3fn"}}));
+  EXPECT_EQ(said(mxfp4_format(), mxfp4_input()), json({{"num_bits", 4},
+                                                       {"type", "float"},
+                                                       {"symmetric", true},
+                                                       {"strategy", "group"},
+                                                       {"dynamic", true},
+                                                       {"group_size", 32},
+                                                       {"scale_dtype", "torch.uint8"}}));
+  EXPECT_EQ(said(nvfp4_format(), mxfp4_input()), nullptr);
+  EXPECT_EQ(said(mxfp4_format(), nvfp4_input(8)), nullptr);
+}
+
 // Grids that readers do not compute: nothing is said of them, as for a layer without codes.
 TEST(CompressedTensorsConfig, OnlyWhatReadersComputeIsSaid) {
   const InputFormat silent[] = {{.bits = 4, .rule = ScaleRule::rms, .grid = "half_int"},
                                 {.bits = 8, .rule = ScaleRule::rms},
                                 {.bits = 8, .grid = "int_symmetric"},
                                 {.bits = 1, .scale = 0.5f},
-                                {.bits = 4, .scale = 0.5f, .grid = "half_int"}};
+                                {.bits = 4, .scale = 0.5f, .grid = "half_int"},
+                                nvfp4_input(8),
+                                mxfp4_input()};
   const FormatRow& row = format_row(resolve_format("compressed-tensors"));
   for (const InputFormat& input : silent) {
     const TestFolder folder;
@@ -218,6 +248,8 @@ TEST(CompressedTensorsConfig, WarnsOfWhatReadersIgnore) {
   };
   EXPECT_THAT(warnings(int_format(4), {}), IsEmpty());
   EXPECT_THAT(warnings(int_format(4), InputFormat{.bits = 4}), Contains(HasSubstr("Humming")));
+  EXPECT_THAT(warnings(nvfp4_format(), nvfp4_input(8)), Contains(HasSubstr("Blackwell")));
+  EXPECT_THAT(warnings(nvfp4_format(), {}), IsEmpty());
   EXPECT_THAT(warnings(rotated(int_format(4)), {}), Contains(HasSubstr("apply_transform_config")));
   EXPECT_THAT(warnings(int_format(1), {}), Contains(HasSubstr("2 to 8 bits")));
   EXPECT_THAT(warnings(int_format(3), {}), Contains(HasSubstr("June 2026")));
@@ -234,6 +266,13 @@ TEST(CompressedTensorsTypes, OnlyWhatTheyAreCalled) {
   EXPECT_THAT(error_of(ExitCode::usage,
                        [&] { check_export(resolve_format("compressed-tensors:w4a16"), w4a4); }),
               AllOf(HasSubstr("is w4a4, not w4a16"), HasSubstr("[qat] target")));
+  const Artifact nvfp4 = coded_artifact(nvfp4_format(), nvfp4_input(8));
+  const Artifact alone = coded_artifact(nvfp4_format());
+  EXPECT_NO_THROW(check_export(resolve_format("compressed-tensors:nvfp4"), nvfp4));
+  EXPECT_NO_THROW(check_export(resolve_format("compressed-tensors:nvfp4a16"), alone));
+  EXPECT_THAT(error_of(ExitCode::usage,
+                       [&] { check_export(resolve_format("compressed-tensors:nvfp4"), alone); }),
+              HasSubstr("is nvfp4a16, not nvfp4"));
   EXPECT_THAT(error_of(ExitCode::usage, [] { resolve_format("compressed-tensors:w4a5"); }),
               HasSubstr("compressed-tensors:w4a4"));
 }

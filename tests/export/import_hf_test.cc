@@ -147,6 +147,27 @@ std::vector<Wrong> wrongs() {
       {"group inputs",
        group("input_activations", {{"strategy", "group"}, {"group_size", 32}, {"dynamic", true}}),
        "input_activations"},
+      {"eight bits in blocks",
+       group("input_activations", {{"type", "float"},
+                                   {"num_bits", 8},
+                                   {"strategy", "group"},
+                                   {"group_size", 32},
+                                   {"dynamic", true}}),
+       "neither nvfp4 nor mxfp4"},
+      {"static blocks",
+       group("input_activations", {{"type", "float"},
+                                   {"num_bits", 4},
+                                   {"strategy", "tensor_group"},
+                                   {"group_size", 16},
+                                   {"dynamic", false}}),
+       "neither nvfp4 nor mxfp4"},
+      {"no global scale",
+       group("input_activations", {{"type", "float"},
+                                   {"num_bits", 4},
+                                   {"strategy", "tensor_group"},
+                                   {"group_size", 16},
+                                   {"dynamic", "local"}}),
+       "input_global_scale"},
       {"static inputs", group("input_activations", {{"strategy", "tensor"}}), "input_scale"},
       {"ignored", quantization("ignore", {"Linear"}), "no tensor named"},
       {"method", quantization("quant_method", "gptq"), "quant_method"},
@@ -223,6 +244,14 @@ TEST(ImportHf, TensorsMustFitTheConfig) {
     });
     EXPECT_THAT(says, HasSubstr(global == 3.0f ? "power of two" : "weight_global_scale"));
   }
+  const Artifact nvfp4 = tiny_artifact(nvfp4_format(), nvfp4_input(8));
+  EXPECT_EQ(read_with(nvfp4, [](auto&) {}), "");
+  for (const float global : {0.0f, INFINITY, 3.0f, 0x1p21f}) {
+    const std::string says = read_with(nvfp4, [&](auto& t) {
+      t[kUp + "input_global_scale"] = {DType::f32, {1}, bytes_of(&global, 1)};
+    });
+    EXPECT_THAT(says, HasSubstr("input_global_scale"));
+  }
   const std::vector<std::byte> nan(64, std::byte{0x7f});
   EXPECT_THAT(read_with(nv,
                         [&](auto& t) {
@@ -257,7 +286,7 @@ void flip_everything(const Artifact& artifact, int64_t shard_bytes) {
 
 TEST(ImportHf, EveryFlippedByteIsSeenSlow) {
   flip_everything(tiny_artifact(int_format(4), InputFormat{.bits = 8, .scale = 0.5f}), 0);
-  flip_everything(tiny_artifact(nvfp4_format()), 4000);
+  flip_everything(tiny_artifact(nvfp4_format(), nvfp4_input(8)), 4000);
 }
 
 TEST(ImportHf, IndexAndShardsMustAgree) {

@@ -74,7 +74,9 @@ void write_folder_seeds(const std::string& folder) {
       {"w4a4", {rotated, InputFormat{.bits = 4}}},
       {"w8a8", {int_format(8, 0), InputFormat{.bits = 8, .scale = 0.5f}}},
       {"nvfp4", {nvfp4_format()}},
-      {"mxfp4", {mxfp4_format()}}};
+      {"mxfp4", {mxfp4_format()}},
+      {"nvfp4_inputs", {nvfp4_format(), nvfp4_input(8)}},
+      {"mxfp4_inputs", {mxfp4_format(), mxfp4_input()}}};
   SampleOptions options;
   options.shape = tiny_shape();
   options.shape.tie = true;

@@ -59,6 +59,7 @@ TEST(Targets, EveryOneTrainsAZeroWeightAndServesItsCodes) {
        {"none", "gguf:q4_0", "gguf:q4_1", "gguf:q8_0", "gguf:q2_0", "gguf:tq2_0", "gguf:q1_0",
         "gguf:mxfp4", "gguf:nvfp4", "compressed-tensors:w4a16", "compressed-tensors:w8a8",
         "compressed-tensors:w4a4", "compressed-tensors:w4a4-hadamard", "compressed-tensors:nvfp4",
+        "compressed-tensors:nvfp4a16", "compressed-tensors:mxfp4", "compressed-tensors:mxfp4a16",
         "onnx:int4", "onnx:int8"}) {
     QatOptions options;
     options.target = target;

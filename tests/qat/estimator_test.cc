@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "qat/input_format.h"
 #include "qat/representation.h"
 #include "qat/tensors.h"
 
@@ -44,7 +45,8 @@ at::Tensor formula(const Quantizer& q, const at::Tensor& z, const Quantized& r) 
       r.scales.abs().repeat_interleave(group, 1).to(at::kDouble) * (r.tensor_scale * f.unit);
   const double gap = f.grid == "fp4" ? 4 : 1;  // 6 is 4 doubled codes from 4
   const double offset = f.offset;
-  const double reach = std::max(-(f.code_min + offset), f.code_max + offset);
+  const double further = q.grid.dynamic ? gap / 2 : 0;
+  const double reach = std::max(-(f.code_min + offset), f.code_max + offset) + further;
   const at::Tensor z64 = z.to(at::kDouble);
   switch (q.estimator.kind) {
     case Estimator::Kind::straight_through:
@@ -76,6 +78,7 @@ std::vector<Quantizer> quantizers() {
           mse_grid("fp4", 4, 0, ScaleType::f32, 0),
           with_rule(mse_grid("fp4", 4, 32, ScaleType::e8m0, 0), ScaleRule::mx_floor),
           with_rule(mse_grid("fp4", 4, 16, ScaleType::e4m3, 0), ScaleRule::absmax),
+          input_grid(nvfp4_input(8), 0), input_grid(mxfp4_input(), 0),
           with_rule(mse_grid("ternary", 2, -1, ScaleType::f32, 0), ScaleRule::absmean)}) {
       // Steps are learned on evenly spaced codes, from the scale as stored.
       if (std::string(estimator) == "lsq" && (grid.ggml || grid.format.grid == "fp4")) continue;

@@ -24,9 +24,13 @@ TEST(InputFormat, TextAndBack) {
   EXPECT_EQ(to_string(InputFormat{}), "int_signed b8 absmax");
   EXPECT_EQ(to_string(kQuest), "half_int b4 rms");
   EXPECT_EQ(to_string(kFixed), "int_signed b8 at 0.1");
+  EXPECT_EQ(to_string(nvfp4_input(8)), "nvfp4 b4 absmax global 8");
+  EXPECT_EQ(to_string(mxfp4_input()), "mxfp4 b4 mx_round");
   for (const InputFormat& input :
        {InputFormat{}, kQuest, kFixed, InputFormat{.bits = 2, .scale = 1e-30f, .grid = "half_int"},
-        InputFormat{.bits = 4, .rule = ScaleRule::rms, .grid = "fp4"}})
+        InputFormat{.bits = 4, .rule = ScaleRule::rms, .grid = "fp4"}, nvfp4_input(0x1p-20f),
+        nvfp4_input(1), nvfp4_input(0x1p20f), mxfp4_input(),
+        InputFormat{.bits = 4, .rule = ScaleRule::mx_floor, .grid = "mxfp4"}})
     EXPECT_EQ(parse_input_format(to_string(input)), input) << to_string(input);
 }
 
@@ -48,6 +52,21 @@ TEST(InputFormat, WhatItCannotBeIsAnError) {
                            "half_int b4 signed_max",
                            "none b8 rms",
                            "fp4 b4 at 1",
+                           "nvfp4 b4 absmax",
+                           "nvfp4 b4 absmax global",
+                           "nvfp4 b4 absmax global 3",
+                           "nvfp4 b4 absmax global 0",
+                           "nvfp4 b4 absmax global -8",
+                           "nvfp4 b4 absmax global nan",
+                           "nvfp4 b4 absmax global 2097152",
+                           "nvfp4 b4 absmax at 8",
+                           "nvfp4 b4 at 1 global 8",
+                           "nvfp4 b4 rms global 8",
+                           "nvfp4 b8 absmax global 8",
+                           "mxfp4 b4 absmax",
+                           "mxfp4 b4 at 1",
+                           "mxfp4 b4 mx_round global 8",
+                           "int_signed b8 absmax global 8",
                            "int_signed b8 absmax ",
                            "int_signed  b8 absmax",
                            "int_signed b8 absmax x"})
@@ -74,7 +93,12 @@ TEST(InputFormat, SaysWhatTrainingPlans) {
   bitnet.target = "none";
   bitnet.estimator = "bitnet";
   std::vector<QatOptions> all = {quest, fp4, lsq, bitnet};
-  for (const char* target : {"w8a8", "w4a4", "w4a4-hadamard"}) {
+  for (const char* grid : {"nvfp4", "mxfp4"}) {
+    all.push_back(quest);
+    all.back().act_grid = grid;
+    if (all.back().act_grid == "nvfp4") all.back().act_global_scale = 0.25;
+  }
+  for (const char* target : {"w8a8", "w4a4", "w4a4-hadamard", "nvfp4", "mxfp4"}) {
     all.push_back({});
     all.back().target = fmt::format("compressed-tensors:{}", target);
   }
@@ -89,6 +113,8 @@ TEST(InputFormat, SaysWhatTrainingPlans) {
     if (input.scale > 0.0f) continue;  // others are given
     EXPECT_EQ(grid.step, planned.step);
     EXPECT_EQ(grid.eps, planned.eps);
+    EXPECT_EQ(grid.dynamic, planned.dynamic);
+    EXPECT_EQ(grid.second, planned.second);
   }
 }
 

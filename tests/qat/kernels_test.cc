@@ -281,7 +281,7 @@ TEST(Kernels, CodesComeFromTheRoundedScale) {
       const double error = std::fabs(x[i] - double{r.f32[i]}), step = scale;
       const double least = (grid.format.code_min + double{grid.format.offset}) * scale;
       const double most = (grid.format.code_max + double{grid.format.offset}) * scale;
-      const double gap = grid.rounding == Rounding::fp4 ? 4 : 1;
+      const double gap = grid.format.grid == "fp4" ? 4 : 1;
       // Inside the grid no value is further than half a gap from its level, but for what fp32 makes
       // of the quotient and of the decoded product: half a unit in the 24th bit of up to 128 each.
       if (x[i] > least && x[i] < most) {

@@ -206,8 +206,12 @@ TEST(QuantizedLinear, RoundsItsInputAsItIsTold) {
   const at::Tensor w = leaf(128, 256), other = leaf(128, 256);
   QatOptions lsq = options("none", 4, 4), dense = options("none", 16, 4);
   lsq.estimator = "lsq";
+  QatOptions rotated_blocks = options("none", 4, 4);
+  rotated_blocks.act_grid = "nvfp4";
   for (const QatOptions& o : {options("none", 4, 4), lsq, options("compressed-tensors:w8a8", 0, 0),
-                              options("compressed-tensors:w4a4-hadamard", 0, 0), dense})
+                              options("compressed-tensors:w4a4-hadamard", 0, 0), dense,
+                              options("compressed-tensors:nvfp4", 0, 0),
+                              options("compressed-tensors:mxfp4", 0, 0), rotated_blocks})
     for (const auto type : {at::kFloat, at::kBFloat16}) {
       const at::Tensor x = at::randn({7, 256}).to(type).requires_grad_();
       QuantizedLinear source = fresh(w, o, type);

@@ -106,6 +106,20 @@ TEST(QatOptions, NamesThePossible) {
        "none, gguf:q2_0, gguf:tq2_0"},
       {"bitnet", with("none", [](auto& o) { o.estimator = "bitnet", o.act_bits = 4; }), "act_bits",
        "8"},
+      {"blocks", with("none", [](auto& o) { o.act_grid = "nvfp4", o.act_bits = 8; }), "act_grid",
+       "4 bits"},
+      {"blocks",
+       with("none", [](auto& o) { o.act_grid = "mxfp4", o.act_bits = 4, o.estimator = "lsq"; }),
+       "act_grid", "int_signed"},
+      {"blocks", with("compressed-tensors:nvfp4", [](auto& o) { o.act_grid = "nvfp4"; }),
+       "act_grid", "leave it out"},
+      {"blocks", with("compressed-tensors:nvfp4", [](auto& o) { o.act_bits = 16; }), "act_bits",
+       "compressed-tensors:nvfp4a16"},
+      {"second scale",
+       with("none", [](auto& o) { o.act_grid = "mxfp4", o.act_bits = 4, o.act_global_scale = 8; }),
+       "act_global_scale", "compressed-tensors:nvfp4"},
+      {"second scale", with("compressed-tensors:nvfp4", [](auto& o) { o.act_global_scale = 3; }),
+       "act_global_scale", "power of two"},
       {"lsq", with("gguf:mxfp4", [](auto& o) { o.estimator = "lsq"; }), "estimator", "half_int"}};
   for (const Wrong& wrong : all) {
     Problems keys;
@@ -137,7 +151,12 @@ TEST(Plan, TargetsFixTheirGrid) {
        "int_signed b4 g0 f32 h0 [-8,7] +0"},
       {"compressed-tensors:w4a4-hadamard", "int_signed b4 g128 bf16 h128 [-8,7] +0", "rms",
        "int_signed b4 g0 f32 h128 [-8,7] +0"},
-      {"compressed-tensors:nvfp4", "fp4 b4 g16 e4m3 h0 [-12,12] +0 x0.5", "absmax", ""},
+      {"compressed-tensors:nvfp4", "fp4 b4 g16 e4m3 h0 [-12,12] +0 x0.5", "absmax",
+       "fp4 b4 g16 e4m3 h0 [-12,12] +0 x0.5"},
+      {"compressed-tensors:nvfp4a16", "fp4 b4 g16 e4m3 h0 [-12,12] +0 x0.5", "absmax", ""},
+      {"compressed-tensors:mxfp4", "fp4 b4 g32 e8m0 h0 [-12,12] +0 x0.5", "mx_round",
+       "fp4 b4 g32 e8m0 h0 [-12,12] +0 x0.5"},
+      {"compressed-tensors:mxfp4a16", "fp4 b4 g32 e8m0 h0 [-12,12] +0 x0.5", "mx_round", ""},
       {"onnx:int4", "int_signed b4 g32 f32 h0 [-8,7] +0", "absmax", ""},
       {"onnx:int8", "int_signed b8 g0 f32 h0 [-128,127] +0", "absmax", ""}};
   size_t quantizing = 0;
@@ -223,8 +242,26 @@ TEST(Plan, RotationFallsBackLayerByLayerAndSaysSo) {
 TEST(Plan, FilesBlocksMustFit) {
   for (const char* target : {"gguf:tq2_0", "gguf:q1_0", "gguf:nvfp4", "compressed-tensors:w4a16"})
     EXPECT_THROW(plan_layer(with(target, [](auto&) {}), "layer", 480), Error) << target;
+  const auto blocks = [](auto& o) { o.act_grid = "mxfp4", o.act_bits = 4, o.weight_bits = 16; };
+  EXPECT_THROW(plan_layer(with("none", blocks), "layer", 48), Error);
+  EXPECT_NO_THROW(plan_layer(with("none", blocks), "layer", 96));
   EXPECT_THROW(
       plan_layer(with("gguf:tq2_0", [](auto& o) { o.estimator = "bitnet"; }), "layer", 128), Error);
+}
+
+TEST(Plan, GlobalScaleIsTheRecipes) {
+  const auto second = [](const QatOptions& o) {
+    EXPECT_THAT(problems(o), IsEmpty());
+    return plan_layer(o, "layer", 256).activations->grid.second;
+  };
+  EXPECT_EQ(second(with("compressed-tensors:nvfp4", [](auto&) {})), 0.125f);
+  EXPECT_EQ(second(with("compressed-tensors:nvfp4", [](auto& o) { o.act_global_scale = 64; })),
+            0x1p-6f);
+  EXPECT_EQ(
+      second(with("none",
+                  [](auto& o) { o.act_grid = "nvfp4", o.act_bits = 4, o.act_global_scale = 0.5; })),
+      2.0f);
+  EXPECT_EQ(second(with("compressed-tensors:mxfp4", [](auto&) {})), 1.0f);
 }
 
 TEST(Plan, ClipIsTheDefaultAtOneBit) {

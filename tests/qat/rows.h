@@ -28,6 +28,7 @@ inline Result quantized(const Grid& grid, const Estimator& estimator, const Rows
   const size_t all = static_cast<size_t>(in.rows * in.columns);
   const int64_t groups = in.columns == 0 ? 1 : groups_of(grid.format, in.columns);
   Result r;
+  r.tensor_scale = grid.second;
   r.codes.resize(all);
   r.f32.resize(all);
   r.bf16.resize(all);
@@ -97,6 +98,13 @@ inline std::vector<Grid> grids(const Shape& shape) {
   add("fp4", 4, ScaleType::f32, ScaleRule::rms);
   for (const ScaleRule rule : {ScaleRule::rms, ScaleRule::mx_floor, ScaleRule::mx_round})
     add("fp4", 4, ScaleType::e8m0, rule);
+  // As inputs are rounded.
+  add("fp4", 4, ScaleType::e8m0, ScaleRule::mx_round);
+  all.back().dynamic = true;
+  add("fp4", 4, ScaleType::e4m3, ScaleRule::absmax);
+  all.back().dynamic = true;
+  all.back().second = 0.125f;
+  all.back().rounding = Rounding::fp4_quotient;
   for (Grid grid : {q4_0_grid(), q8_0_grid()}) {
     grid.format.group = shape.group;
     all.push_back(grid);

@@ -90,6 +90,13 @@ INSTANTIATE_TEST_SUITE_P(
              "int_signed b4 absmax", true},
         Case{"w4a4_hadamard", "[qat]\ntarget = \"compressed-tensors:w4a4-hadamard\"\ngroup = 32\n",
              "int_signed b4 absmax", true},
+        Case{"nvfp4", "[qat]\ntarget = \"compressed-tensors:nvfp4\"\n", "nvfp4 b4 absmax global 8",
+             true},
+        Case{"mxfp4", "[qat]\ntarget = \"compressed-tensors:mxfp4\"\n", "mxfp4 b4 mx_round", true},
+        Case{"blocks",
+             "[qat]\ntarget = \"none\"\nact_bits = 4\nact_grid = \"nvfp4\"\n"
+             "act_global_scale = 32\n",
+             "nvfp4 b4 absmax global 32", false},
         Case{"static",
              "[qat]\ntarget = \"none\"\ngrid = \"int_signed\"\nweight_bits = 8\nact_bits = 8\n"
              "group = 0\nhadamard = 0\nestimator = \"lsq\"\n",
