@@ -147,9 +147,10 @@ void QatOptions::bind(Keys& keys) {
   keys.integer("act_bits", act_bits, 0, 16,
                "bits of an activation, 1 to 8; 0 = decided by target; 16 = not quantized");
   keys.choice("grid", grid, or_default(grid_names()), "grid of weights, unless target fixes it");
-  keys.choice("act_grid", act_grid, or_default(grid_names()),
-              "grid of activations; \"\" = that of the weights where it has the bits, else "
-              "half_int");
+  keys.choice(
+      "act_grid", act_grid, or_default(grid_names()),
+      "grid of activations; \"\" = decided by target, else that of the weights where it has "
+      "the bits, else half_int");
   keys.choice("scale", scale, or_default(rule_names()),
               "rule of the weights' scales; \"\" = decided by target, without one rms");
   keys.integer(

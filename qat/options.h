@@ -15,10 +15,11 @@ struct QatOptions {
   int64_t weight_bits = 0;  // 0: decided by target (16 = not quantized)
   int64_t act_bits = 0;     // 0: decided by target; 16: activations are not quantized
   std::string grid;         // "" = decided by target; a name of qat/grid.h
-  std::string act_grid;     // "" = that of the weights where it has the bits, else half_int
-  std::string scale;        // rule of the weights' scales (qat/grid.h); "" = decided by target
-  int64_t group = -1;       // columns a scale; 0 = a row; -1 = decided by target; lsq: the tensor
-  int64_t hadamard = -1;    // rotation block; 0 = off; -1 = 128 unless the target's reader cannot
+  // "" = decided by target, else that of the weights where it has the bits, else half_int
+  std::string act_grid;
+  std::string scale;      // rule of the weights' scales (qat/grid.h); "" = decided by target
+  int64_t group = -1;     // columns a scale; 0 = a row; -1 = decided by target; lsq: the tensor
+  int64_t hadamard = -1;  // rotation block; 0 = off; -1 = 128 unless the target's reader cannot
   // "" = trust, at 1 bit clip; straight_through | clip | trust | lsq; bitnet: BitNet b1.58
   std::string estimator;
   std::vector<std::string>

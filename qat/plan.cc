@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/name_pattern.h"
+#include "qat/input_format.h"
 #include "qat/lsq.h"
 #include "qat/quantize.h"
 #include "qat/targets.h"
@@ -73,7 +74,10 @@ Grid activation_grid(const QatOptions& options) {
   const Target& target = target_of(options);
   if (options.bitnet())
     return with_rule(mse_grid("int_symmetric", 8, 0, ScaleType::f32, 0), ScaleRule::absmax);
-  return target.activations ? *target.activations : free_activations(options);
+  if (target.activations) return *target.activations;
+  if (target.file_says_activations && options.act_grid.empty())
+    return input_grid({.bits = static_cast<int>(options.act_bits)}, 0);
+  return free_activations(options);
 }
 
 LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t columns) {
