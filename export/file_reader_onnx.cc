@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "export/file_reader.h"
 #include "export/import_onnx.h"
+#include "export/import_onnx_input.h"
 #include "export/inspect_parts.h"
 #include "export/llama_onnx.h"
 
@@ -32,8 +33,9 @@ StoredTensors stored(const std::string& path, const LlamaShape&) {
   for (const std::string& name : onnx_weights(*file)) {
     ArtifactWeight weight = onnx_weight(file, name);
     std::vector<int64_t> shape = weight.shape;
+    const std::optional<InputFormat> input = weight.input;
     all[name] = {std::move(shape),
-                 [file, weight = std::move(weight)] { return effective_values(weight); }};
+                 [file, weight = std::move(weight)] { return effective_values(weight); }, input};
   }
   return all;
 }
@@ -85,14 +87,16 @@ Inspection inspect(const std::string& path) {
   for (const auto& [op, count] : operators)
     out.metadata.emplace_back("nodes." + op, fmt::format("{}", count));
   for (const auto& [key, value] : file->metadata())
-    out.metadata.emplace_back(key, shortened(value));
+    if (!says_onnx_input(key)) out.metadata.emplace_back(key, shortened(value));
   for (const OnnxTensor& tensor : file->tensors()) {
     out.tensors.push_back({tensor.name, type_name(tensor.type), tensor.shape,
                            static_cast<int64_t>(tensor.data.size()), histogram(file, tensor)});
     if (tensor.name.ends_with(".weight")) {
+      const ArtifactWeight weight = onnx_weight(file, tensor.name);
       int64_t n = 1;
-      for (const int64_t d : onnx_weight(file, tensor.name).shape) n *= d;
+      for (const int64_t d : weight.shape) n *= d;
       out.parameters += n;
+      if (weight.input) out.tensors.back().input = to_string(*weight.input);
     }
   }
   return out;

@@ -1,23 +1,46 @@
+#include <set>
+
 #include "base/error.h"
 #include "export/format_row.h"
+#include "export/genai_config.h"
 #include "export/llama_onnx.h"
+#include "export/onnx_input.h"
 #include "export/onnx_pack.h"
 
 namespace terse {
 namespace {
 
+// How layers round their inputs where the graph does not: "fp4 b4 rms".
+std::set<std::string> unrounded(const Artifact& artifact) {
+  std::set<std::string> formats;
+  for (const ArtifactWeight& weight : artifact.weights)
+    if (weight.input && !onnx_rounds(*weight.input)) formats.insert(to_string(*weight.input));
+  return formats;
+}
+
 std::vector<std::string> warnings(const Artifact& artifact, const std::string& type) {
   std::vector<std::string> all;
-  if (artifact.act_bits < 16)
+  const std::set<std::string> left = unrounded(artifact);
+  if (!left.empty())
     all.push_back(fmt::format(
-        "trained with {}-bit activations; the graph computes with fp32 ones, unquantized",
-        artifact.act_bits));
+        "trained with inputs rounded as {}, for which ONNX has no operators; the graph leaves them "
+        "unrounded. Train with [qat] act_grid = \"int_signed\" or \"half_int\"",
+        fmt::join(left, ", ")));
+  else if (artifact.act_bits < 16 && !artifact.rounds_inputs())
+    all.push_back(
+        fmt::format("trained with {}-bit activations, of which nothing says how; the graph leaves "
+                    "inputs unrounded",
+                    artifact.act_bits));
   if (type == "int8")
     all.push_back(
         "ONNX Runtime rounds the activations before int8 weights to 8 bits, too, unless the "
         "session "
         "option session.qdq_matmulnbits_accuracy_level is 1, as genai_config.json says; onnx, "
         "without a type, does not depend on it");
+  if (onnx_multiplies_codes(artifact, type))
+    all.push_back(
+        "ONNX Runtime's int8 products saturate on x64 processors without VNNI unless the session "
+        "option session.x64quantprecision is 1, as genai_config.json says");
   return all;
 }
 
@@ -34,6 +57,7 @@ FormatRow row(const std::string& type) {
           .write = [type](FileSystem& fs, const Artifact& artifact,
                           const std::string& out) { write_llama_onnx(fs, artifact, type, out); },
           .warnings = [type](const Artifact& artifact) { return warnings(artifact, type); },
+          .holds_input = [](const ArtifactWeight& weight) { return onnx_rounds(*weight.input); },
           .file_name = "onnx"};
 }
 

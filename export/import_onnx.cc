@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "export/import_end.h"
+#include "export/import_onnx_input.h"
 #include "export/mapped_weight.h"
 #include "export/parallel_rows.h"
 
@@ -244,6 +245,17 @@ ArtifactWeight dense(const std::shared_ptr<const OnnxFile>& file, const OnnxTens
   return dense_weight_of(file, stored.name, {dtype, stored.shape, stored.data});
 }
 
+ArtifactWeight stored_weight(const std::shared_ptr<const OnnxFile>& file, const std::string& name) {
+  const OnnxTensor* stored = file->find(name);
+  if (stored == nullptr) bad(*file, name, "no such initializer");
+  if (const OnnxNode* node = taker(*file, name, 1); node != nullptr && node->op == "MatMulNBits")
+    return nbits_weight(file, name, *node);
+  if (const OnnxNode* node = taker(*file, name, 0);
+      node != nullptr && node->op == "DequantizeLinear")
+    return qdq_weight(file, name, *node);
+  return dense(file, *stored);
+}
+
 double number_in(const OnnxFile& file, const char* key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) bad(file, key, "is not in the metadata");
@@ -288,7 +300,7 @@ Metadata onnx_run_metadata(const OnnxFile& file) {
   Metadata metadata;
   for (const auto& [key, value] : file.metadata())
     if (key.starts_with("terse.") && key != "terse.checksums" && key != "terse.act_bits" &&
-        key != "terse.rope_theta" && key != "terse.norm_eps")
+        key != "terse.rope_theta" && key != "terse.norm_eps" && !says_onnx_input(key))
       metadata[key.substr(6)] = value;
   return metadata;
 }
@@ -301,14 +313,9 @@ std::vector<std::string> onnx_weights(const OnnxFile& file) {
 }
 
 ArtifactWeight onnx_weight(const std::shared_ptr<const OnnxFile>& file, const std::string& name) {
-  const OnnxTensor* stored = file->find(name);
-  if (stored == nullptr) bad(*file, name, "no such initializer");
-  if (const OnnxNode* node = taker(*file, name, 1); node != nullptr && node->op == "MatMulNBits")
-    return nbits_weight(file, name, *node);
-  if (const OnnxNode* node = taker(*file, name, 0);
-      node != nullptr && node->op == "DequantizeLinear")
-    return qdq_weight(file, name, *node);
-  return dense(file, *stored);
+  ArtifactWeight weight = stored_weight(file, name);
+  weight.input = onnx_input(*file, name);
+  return weight;
 }
 
 Artifact import_onnx(const std::shared_ptr<const OnnxFile>& file) {

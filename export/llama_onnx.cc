@@ -1,18 +1,19 @@
 #include "export/llama_onnx.h"
 
 #include <cmath>
-#include <nlohmann/json.hpp>
+#include <map>
+#include <tuple>
 
 #include "base/error.h"
 #include "export/folder.h"
+#include "export/genai_config.h"
 #include "export/latest_codes.h"
 #include "export/onnx.h"
+#include "export/onnx_input.h"
 #include "export/onnx_pack.h"
 
 namespace terse {
 namespace {
-
-using nlohmann::ordered_json;
 
 constexpr const char* kRuntime = "com.microsoft";  // the domain of ONNX Runtime's own operators
 
@@ -140,8 +141,31 @@ class Graph {
                  {"stash_type", int64_t{1}}});
   }
 
-  std::string linear(const std::string& name, const std::string& x, const std::string& weight) {
+  // ONNX Runtime (1.31) makes an integer product of a pair and of DequantizeLinear behind it, even
+  // where the weight has scales of groups, which that product cannot apply.
+  bool takes_pair(const ArtifactWeight& w) const {
+    const bool grouped = w.compressed() && type_ == "int8" && w.format->group > 0;
+    return onnx_int8_pair(*w.input) && !grouped;
+  }
+
+  // `x` as the layer of `w` takes it, rounded once for layers that round it alike.
+  std::string input_of(const std::string& name, const std::string& x, const ArtifactWeight& w) {
+    if (!w.input || !onnx_rounds(*w.input)) return x;
+    const std::string format = to_string(*w.input);
+    const bool pair = takes_pair(w);
+    model_.metadata["terse.input/" + w.name] = format;
+    std::string& rounded = rounded_[{x, format, pair}];
+    if (rounded.empty()) {
+      rounded = name + ".input";
+      add_rounded_input(model_, rounded, x, *w.input, pair);
+    }
+    return rounded;
+  }
+
+  std::string linear(const std::string& name, const std::string& values,
+                     const std::string& weight) {
     const ArtifactWeight& w = artifact_.weight(weight);
+    const std::string x = input_of(name, values, w);
     if (!w.compressed()) {
       const std::string matrix = widened(weight, weight, dense(weight).dtype);
       const std::string turned = node("Transpose", weight + ".transposed", {matrix},
@@ -250,46 +274,9 @@ class Graph {
   const LlamaShape& shape_;
   const std::string type_;
   std::shared_ptr<LatestCodes> latest_ = std::make_shared<LatestCodes>();
+  std::map<std::tuple<std::string, std::string, bool>, std::string> rounded_;  // of input_of()
   OnnxModel model_;
 };
-
-std::string genai_config(const Artifact& artifact, const std::string& type) {
-  const LlamaShape& s = artifact.shape;
-  const auto id = [](int64_t token) { return std::max(token, int64_t{0}); };
-  const ordered_json inputs = {{"input_ids", "input_ids"},
-                               {"attention_mask", "attention_mask"},
-                               {"past_key_names", "past_key_values.%d.key"},
-                               {"past_value_names", "past_key_values.%d.value"}};
-  const ordered_json outputs = {{"logits", "logits"},
-                                {"present_key_names", "present.%d.key"},
-                                {"present_value_names", "present.%d.value"}};
-  ordered_json options = {{"log_id", "onnxruntime-genai"},
-                          {"provider_options", ordered_json::array()}};
-  // Else ONNX Runtime replaces DequantizeLinear and MatMul by a product with 8-bit activations.
-  if (type == "int8") options["session.qdq_matmulnbits_accuracy_level"] = "1";
-  const ordered_json decoder = {{"session_options", options},
-                                {"filename", kOnnxFile},
-                                {"head_size", s.head_size()},
-                                {"hidden_size", s.width},
-                                {"inputs", inputs},
-                                {"outputs", outputs},
-                                {"num_attention_heads", s.heads},
-                                {"num_hidden_layers", s.layers},
-                                {"num_key_value_heads", s.kv_heads}};
-  const ordered_json model = {{"bos_token_id", id(artifact.tokenizer.bos)},
-                              {"context_length", s.context},
-                              {"decoder", decoder},
-                              {"eos_token_id", id(artifact.tokenizer.eos)},
-                              {"pad_token_id", id(artifact.tokenizer.pad)},
-                              {"type", "llama"},
-                              {"vocab_size", s.vocab}};
-  const ordered_json search = {{"do_sample", false},
-                               {"max_length", s.context},
-                               {"min_length", 0},
-                               {"num_beams", 1},
-                               {"past_present_share_buffer", false}};
-  return ordered_json{{"model", model}, {"search", search}}.dump(2) + "\n";
-}
 
 // What the graph takes dense: the embedding is looked up, norms multiply.
 bool looked_up(const std::string& name) {

@@ -4,7 +4,8 @@
 // Inputs and outputs have GenAI's names: input_ids and attention_mask (int64),
 // past_key_values.N.key and .value, logits, present.N.key and .value (fp32). Attention with rotary
 // embedding is GroupQueryAttention, norms SimplifiedLayerNormalization, both of ONNX Runtime;
-// activations are fp32. A weight is an initializer of Hugging Face's name: compressed ones as
+// activations are fp32, rounded before a layer that rounds its input as export/onnx_input.h says. A
+// weight is an initializer of Hugging Face's name: compressed ones as
 // export/onnx_pack.h says, dense ones in their own type [out, in], widened and transposed by the
 // graph.
 #pragma once

@@ -172,8 +172,8 @@ void QatOptions::bind(Keys& keys) {
                "bits of an activation, 1 to 8; 0 = decided by target; 16 = not quantized");
   keys.choice("grid", grid, or_default(grid_names()), "grid of weights, unless target fixes it");
   keys.choice("act_grid", act_grid, or_default(input_grid_names()),
-              "grid of activations; nvfp4, mxfp4: fp4 in blocks of 16, 32; \"\" = that of the "
-              "weights where it has the bits, else half_int");
+              "grid of activations; nvfp4, mxfp4: fp4 in blocks of 16, 32; \"\" = decided by "
+              "target, else that of the weights where it has the bits, else half_int");
   keys.number("act_global_scale", act_global_scale, 0, 1 << 20,
               "input_global_scale of nvfp4 activations, a power of two; 0 = 8");
   keys.choice("scale", scale, or_default(rule_names()),

@@ -12,11 +12,12 @@ struct QatOptions {
   // The engine format to serve in; it fixes the grid (qat/targets.h). "none": train on the grid
   // that the other keys name. "" : no quantization.
   std::string target;
-  int64_t weight_bits = 0;      // 0: decided by target (16 = not quantized)
-  int64_t act_bits = 0;         // 0: decided by target; 16: activations are not quantized
-  std::string grid;             // "" = decided by target; a name of qat/grid.h
-  std::string act_grid;         // "" = that of the weights where it has the bits, else half_int; a
-                                // name of qat/input_format.h
+  int64_t weight_bits = 0;  // 0: decided by target (16 = not quantized)
+  int64_t act_bits = 0;     // 0: decided by target; 16: activations are not quantized
+  std::string grid;         // "" = decided by target; a name of qat/grid.h
+  // "" = decided by target, else that of the weights where it has the bits, else half_int; a name
+  // of qat/input_format.h
+  std::string act_grid;
   double act_global_scale = 0;  // of nvfp4 activations; 0 = kInputGlobal of qat/input_format.h
   std::string scale;            // rule of the weights' scales (qat/grid.h); "" = decided by target
   int64_t group = -1;     // columns a scale; 0 = a row; -1 = decided by target; lsq: the tensor

@@ -92,9 +92,13 @@ Grid activation_grid(const QatOptions& options) {
   const Target& target = target_of(options);
   if (options.bitnet())
     return with_rule(mse_grid("int_symmetric", 8, 0, ScaleType::f32, 0), ScaleRule::absmax);
-  if (!target.activations) return free_activations(options);
-  const bool second = target.activations->format.scale_type == ScaleType::e4m3;
-  return second ? input_grid(nvfp4_input(global_scale(options)), 0) : *target.activations;
+  if (target.activations) {
+    const bool second = target.activations->format.scale_type == ScaleType::e4m3;
+    return second ? input_grid(nvfp4_input(global_scale(options)), 0) : *target.activations;
+  }
+  if (target.file_says_activations && options.act_grid.empty())
+    return input_grid({.bits = static_cast<int>(options.act_bits)}, 0);
+  return free_activations(options);
 }
 
 LayerPlan plan_layer(const QatOptions& options, const std::string& name, int64_t columns) {

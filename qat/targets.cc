@@ -95,16 +95,18 @@ void add_compressed_tensors(std::vector<Target>& all) {
 }
 
 // Scales in fp32: the graph computes in it, and takes scales of its own type only.
+Target onnx(const char* name, int bits, int64_t group, std::vector<int64_t> groups) {
+  return {.name = name,
+          .quantizes = true,
+          .grid = fitted("int_signed", bits, group, ScaleType::f32),
+          .groups = std::move(groups),
+          .any_activations = true,
+          .file_says_activations = true};
+}
+
 void add_onnx(std::vector<Target>& all) {
-  const auto f32 = ScaleType::f32;
-  all.push_back({.name = "onnx:int4",
-                 .quantizes = true,
-                 .grid = fitted("int_signed", 4, 32, f32),
-                 .groups = {16, 64, 128, 256}});
-  all.push_back({.name = "onnx:int8",
-                 .quantizes = true,
-                 .grid = fitted("int_signed", 8, 0, f32),
-                 .groups = {32, 64, 128, 256}});
+  all.push_back(onnx("onnx:int4", 4, 32, {16, 64, 128, 256}));
+  all.push_back(onnx("onnx:int8", 8, 0, {32, 64, 128, 256}));
 }
 
 std::vector<Target> table() {

@@ -20,9 +20,12 @@ struct Target {
   // Sizes of group that the format has besides the grid's own; 0 = a row.
   std::vector<int64_t> groups = {};
   // What the reader rounds activations to, per token or block; act_bits is then its bits. Empty:
-  // the reader leaves them alone, or `any_activations`: not as training does, whatever that is.
+  // the reader leaves them alone, or `any_activations`: the recipe chooses, since the reader does
+  // what the file says (`file_says_activations`), or something else whatever training does.
   std::optional<Grid> activations = std::nullopt;
   bool any_activations = false;
+  // Then they are rounded as qat/input_format.h has it where the recipe names no act_grid.
+  bool file_says_activations = false;
 };
 
 std::span<const Target> targets();

@@ -102,6 +102,15 @@ TEST(InputFormat, SaysWhatTrainingPlans) {
     all.push_back({});
     all.back().target = fmt::format("compressed-tensors:{}", target);
   }
+  QatOptions onnx;
+  onnx.target = "onnx:int8";
+  onnx.act_bits = 8;
+  EXPECT_EQ(to_string(input_format(activation_grid(onnx), 0.0f)), "int_signed b8 absmax");
+  all.push_back(onnx);
+  all.push_back(onnx);
+  all.back().act_grid = "half_int";
+  all.push_back(onnx);
+  all.back().estimator = "lsq";
   for (const QatOptions& options : all) {
     const Grid planned = plan_layer(options, "layer", 256).activations->grid;
     const InputFormat input = input_format(planned, 0.25f);

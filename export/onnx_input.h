@@ -1,0 +1,30 @@
+// What a layer does to its input (qat/input_format.h) as nodes of an ONNX graph, in fp32 and in the
+// order of training's arithmetic (qat/grid.h):
+//
+//   pair            QuantizeLinear, DequantizeLinear: int8, zero point 0; for one scale at 8 bits
+//   steps           Clip(x / scale), Round or Floor, Add the offset, Mul the scale
+//   a token's scale ReduceMax or ReduceMean of |x| or x x over the last axis
+//
+// Steps multiply with the inverse of the scale or divide, as training does, and give its codes bit
+// for bit, but for ReduceMean, which adds in its own order. QuantizeLinear always divides: another
+// code for values within 1e-7 of a tie.
+#pragma once
+#include <string>
+
+#include "export/onnx.h"
+#include "qat/input_format.h"
+
+namespace terse {
+
+// Whether these operators compute it: not fp4, nor signed_max.
+bool onnx_rounds(const InputFormat& input);
+// Whether a pair computes it.
+bool onnx_int8_pair(const InputFormat& input);
+
+// The nodes that round `x` [.., columns]; the last one, and its output, is called `name`, the
+// others `name`.PART. Their constants, inputs.FORMAT.PART, are shared by all layers of one format.
+// For an input that onnx_rounds().
+void add_rounded_input(OnnxModel& model, const std::string& name, const std::string& x,
+                       const InputFormat& input, bool pair);
+
+}  // namespace terse
