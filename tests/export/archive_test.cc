@@ -289,6 +289,17 @@ TEST(NmFolder, RefusalsNameTheRemedy) {
   EXPECT_THAT(refusal(rotated), HasSubstr("or export archive"));
 }
 
+TEST(Archive, AnyFailingCallLeavesNothing) {
+  const TestFolder folder;
+  const Artifact artifact = sample_artifact();
+  const ExportFormat format = resolve_format("archive");
+  expect_nothing_or_all(
+      folder, "out", [&](FileSystem& fs) { export_artifact(fs, artifact, format, folder / "out"); },
+      [&](const std::string& path) {
+        EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+      });
+}
+
 TEST(NmFolder, AnyFailingCallLeavesNothing) {
   const TestFolder folder;
   const Artifact artifact = sample_artifact({.weights = "q4_0", .pattern = "2:4"});

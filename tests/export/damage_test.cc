@@ -4,10 +4,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <map>
+
 #include "export/formats.h"
 #include "export/gguf.h"
 #include "export/gguf_pack.h"
 #include "export/import.h"
+#include "export/llama_archive.h"
+#include "export/llama_onnx.h"
+#include "tests/export/coded_artifact.h"
 #include "tests/export/sample_artifact.h"
 #include "tests/export/test_files.h"
 #include "tests/support/test_name.h"
@@ -69,13 +75,40 @@ TEST_P(GgufDamage, EverySingleByteFlipIsDetectedOrHarmless) {
 INSTANTIATE_TEST_SUITE_P(Types, GgufDamage, ::testing::ValuesIn(coded_packings()),
                          [](const auto& test) { return std::string(test.param.name); });
 
+struct KilledCase {
+  const char* format;
+  const char* part;  // a file that a whole export has, where it is a folder
+};
+
+Artifact small_artifact(const std::string& format) {
+  SampleOptions options;
+  options.shape.layers = 1;
+  options.shape.vocab = 16;
+  options.tokenizer = false;
+  if (format == "nm") options.pattern = "2:4";
+  if (format != "compressed-tensors") return sample_artifact(options);
+  return coded_artifact([](const std::string&) { return CodedLayer{int_format(4)}; }, options);
+}
+
+void write_as(FileSystem& fs, const Artifact& artifact, const std::string& format,
+              const std::string& out) {
+  if (format == "onnx")  // with its weights beside the graph, as those of a large model
+    write_llama_onnx(fs, artifact, "", out, 0);
+  else
+    export_artifact(fs, artifact, resolve_format(format), out);
+}
+
 // Whether a child that exports was killed before its n-th call.
-bool killed(const Artifact& artifact, const ExportFormat& format, const std::string& out,
+bool killed(const Artifact& artifact, const std::string& format, const std::string& out,
             int64_t calls) {
   const pid_t child = ::fork();
   if (child == 0) {
     KilledFileSystem fs(calls);
-    export_artifact(fs, artifact, format, out);
+    try {
+      write_as(fs, artifact, format, out);
+    } catch (...) {  // it must not go on as a second copy of the tests
+      ::_exit(1);
+    }
     ::_exit(0);
   }
   int status = 0;
@@ -84,21 +117,31 @@ bool killed(const Artifact& artifact, const ExportFormat& format, const std::str
   return WIFSIGNALED(status);
 }
 
-class KilledExport : public ::testing::TestWithParam<const char*> {};
+// All that stands at `path`, a file or a folder: readers look at some of a folder's files only.
+std::map<std::string, std::string> contents(const std::string& path) {
+  if (!std::filesystem::is_directory(path)) return {{"", read_text(path)}};
+  std::map<std::string, std::string> files;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(path))
+    if (entry.is_regular_file())
+      files[entry.path().lexically_relative(path).string()] = read_text(entry.path().string());
+  return files;
+}
+
+class KilledExport : public ::testing::TestWithParam<KilledCase> {};
 
 TEST_P(KilledExport, LeavesNothingOrTheWholeFile) {
   const TestFolder folder;
-  SampleOptions options;
-  options.shape.layers = 1;
-  options.shape.vocab = 16;
-  options.tokenizer = false;
-  const Artifact artifact = sample_artifact(options);
-  const ExportFormat format = resolve_format(GetParam());
-  const std::string out = folder / "out";
+  const std::string format = GetParam().format, out = folder / "out";
+  const Artifact artifact = small_artifact(format);
+  write_as(FileSystem::real(), artifact, format, out);
+  EXPECT_THAT(verify_file(out, artifact).different, IsEmpty());
+  const auto whole = contents(out);
+  EXPECT_TRUE(whole.contains(GetParam().part));
+  FileSystem::real().remove_all(out);
   int64_t calls = 0;
   while (killed(artifact, format, out, calls)) {
     if (FileSystem::real().exists(out)) {
-      EXPECT_THAT(verify_file(out, artifact).different, IsEmpty()) << calls;
+      EXPECT_TRUE(contents(out) == whole) << calls;
     }
     for (const std::string& name : FileSystem::real().list(folder.path())) {
       EXPECT_TRUE(name == "out" || name.find(".tmp.") != std::string::npos) << name;
@@ -107,11 +150,17 @@ TEST_P(KilledExport, LeavesNothingOrTheWholeFile) {
     ++calls;
   }
   EXPECT_GT(calls, 5);
-  EXPECT_THAT(verify_file(out, artifact).different, IsEmpty());
+  EXPECT_TRUE(contents(out) == whole);
 }
 
-INSTANTIATE_TEST_SUITE_P(Formats, KilledExport, ::testing::Values("gguf", "safetensors", "hf"),
-                         [](const auto& test) { return test_name(test.param); });
+INSTANTIATE_TEST_SUITE_P(Formats, KilledExport,
+                         ::testing::Values(KilledCase{"gguf", ""}, KilledCase{"safetensors", ""},
+                                           KilledCase{"archive", ""},
+                                           KilledCase{"hf", "config.json"},
+                                           KilledCase{"compressed-tensors", "config.json"},
+                                           KilledCase{"onnx", "model.onnx.data"},
+                                           KilledCase{"nm", kNmFile}),
+                         [](const auto& test) { return test_name(test.param.format); });
 
 }  // namespace
 }  // namespace terse

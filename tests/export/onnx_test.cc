@@ -270,6 +270,18 @@ TEST(OnnxModel, ConfigForGenAi) {
   EXPECT_EQ(qdq["model"]["decoder"]["session_options"][exact], "1");
 }
 
+TEST(OnnxModel, AnyFailingCallLeavesNothing) {
+  const TestFolder folder;
+  const Artifact artifact = sample({"q4_0", "", ""});
+  expect_nothing_or_all(
+      folder, "out",  // no limit: the weights stand in a file of their own
+      [&](FileSystem& fs) { write_llama_onnx(fs, artifact, "", folder / "out", 0); },
+      [&](const std::string& path) {
+        EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+        EXPECT_TRUE(FileSystem::real().exists(path + "/genai_config.json"));
+      });
+}
+
 TEST(OnnxModel, VerifyFindsAChangedCode) {
   const TestFolder folder;
   const Artifact artifact = sample({"q4_0", "", ""});
