@@ -152,15 +152,20 @@ QAT = {
 }
 
 
-def trained(programs, folder, kind):
-    """A model trained with rounded inputs: the run, its file, and transformers have one perplexity."""
+def train(programs, folder, qat):
+    """A folder with data/ and run/, trained with these keys of [qat]."""
     run("rm", "-rf", folder)
     folder.mkdir(parents=True)
     texts = [TEXT, *sorted(ROOT.glob("docs/*.md"))]
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(context=CONTEXT, text=json.dumps([str(t) for t in texts]),
-                                    data=folder / "data", qat=QAT[kind]))
+                                    data=folder / "data", qat=qat))
     run(programs["terse"], "train", recipe, "--out", folder / "run")
+
+
+def trained(programs, folder, kind):
+    """A model trained with rounded inputs: the run, its file, and transformers have one perplexity."""
+    train(programs, folder, QAT[kind])
     run(programs["terse"], "export", folder / "run", "--format", "compressed-tensors", "--out", folder / "ct")
     ours, theirs = compare(programs, folder, kind)
     of_run = evaluated(programs, folder / "run", folder / "data")

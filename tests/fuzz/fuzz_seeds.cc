@@ -60,6 +60,26 @@ void write_seeds(const std::string& folder) {
     }
 }
 
+// Graphs that round inputs, in each of their ways.
+void write_input_seeds(const std::string& folder) {
+  FileSystem& fs = FileSystem::real();
+  SampleOptions options;
+  options.shape = tiny_shape();
+  options.tokenizer = false;
+  const std::string out = folder + "/folder";
+  for (const InputFormat& input :
+       {InputFormat{}, InputFormat{.bits = 8, .scale = 0.5f},
+        InputFormat{.bits = 4, .rule = ScaleRule::rms, .grid = "half_int"}}) {
+    const CodedLayer layer = {int_format(8, 0), input};
+    fs.remove_all(out);
+    export_artifact(fs, coded_artifact([&](const std::string&) { return layer; }, options),
+                    resolve_format("onnx:int8"), out);
+    write_atomically(fs, fmt::format("{}/onnx/input_{}_{}", folder, input.grid, input.scale),
+                     read_text(fmt::format("{}/{}", out, kOnnxFile)));
+  }
+  fs.remove_all(out);
+}
+
 // config.json, 0, the tensors: what fuzz_hf.cc takes apart. Dense and every layout of
 // compressed-tensors.
 void write_folder_seeds(const std::string& folder) {
@@ -119,6 +139,7 @@ int main(int argc, char** argv) try {
   terse::write_seeds(argv[1]);
   terse::write_block_seeds(argv[1]);
   terse::write_folder_seeds(argv[1]);
+  terse::write_input_seeds(argv[1]);
   return 0;
 } catch (const std::exception& e) {
   std::fprintf(stderr, "fuzz_seeds: %s\n", e.what());

@@ -1,5 +1,5 @@
 // What layers do to their inputs, from training to files and back: a run, its archive, and a folder
-// of compressed-tensors where that can say it are evaluated with the same arithmetic.
+// of compressed-tensors or ONNX where those can say it are evaluated with the same arithmetic.
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 
@@ -109,6 +109,42 @@ INSTANTIATE_TEST_SUITE_P(
              "int_symmetric b8 absmax", false},
         Case{"dense", "[qat]\ntarget = \"none\"\nweight_bits = 16\nact_bits = 4\n",
              "half_int b4 rms", false}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+class InputsInOnnx : public Inputs {};
+
+TEST_P(InputsInOnnx, AreEvaluatedAsTheRunDid) {
+  double loss = 0;
+  const Artifact artifact = trained(GetParam().qat, &loss);
+  const std::optional<InputFormat> input = artifact.weight(kDown).input;
+  ASSERT_TRUE(input);
+  EXPECT_THAT(to_string(*input), HasSubstr(GetParam().input));
+  for (const char* format : {"onnx", "onnx:int8"}) {
+    if (!artifact.weight(kDown).compressed() && std::string(format) == "onnx:int8") continue;
+    const Artifact served = through(format, artifact);
+    EXPECT_EQ(served.weight(kDown).input, GetParam().said ? input : std::nullopt);
+    EXPECT_EQ(served.rounds_inputs(), GetParam().said);
+    // Products of codes and of values add in another order.
+    if (GetParam().said) {
+      EXPECT_NEAR(loss_of(served, at::kFloat), loss_of(artifact, at::kFloat), 1e-4);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Targets, InputsInOnnx,
+    ::testing::Values(
+        Case{"int8", "[qat]\ntarget = \"onnx:int8\"\nact_bits = 8\n", "int_signed b8 absmax", true},
+        Case{"static", "[qat]\ntarget = \"onnx:int8\"\nact_bits = 8\nestimator = \"lsq\"\n",
+             "int_signed b8 at ", true},
+        Case{"quest", "[qat]\ntarget = \"onnx:int4\"\nact_bits = 4\nact_grid = \"half_int\"\n",
+             "half_int b4 rms", true},
+        Case{"bitnet", "[qat]\ntarget = \"none\"\nestimator = \"bitnet\"\n",
+             "int_symmetric b8 absmax", true},
+        Case{"dense", "[qat]\ntarget = \"none\"\nweight_bits = 16\nact_bits = 4\n",
+             "half_int b4 rms", true},
+        Case{"fp4", "[qat]\ntarget = \"onnx:int4\"\nact_bits = 4\nact_grid = \"fp4\"\n",
+             "fp4 b4 rms", false}),
     [](const auto& test) { return std::string(test.param.name); });
 
 using InputsOfFiles = Inputs;
