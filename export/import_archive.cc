@@ -86,7 +86,16 @@ int64_t columns_of(const ArchiveFile& file, const std::string& name, int64_t kep
   return kept / layout->keep * layout->of;
 }
 
-std::vector<float> read_scales(const ArchiveFile& file, const ArchiveTensor& tensor) {
+// Before it is decoded: a coded tensor may claim 2,048 times what it takes in the file.
+void require_size(const ArchiveFile& file, const ArchiveTensor& tensor, int64_t elements) {
+  if (tensor.numel() != elements)
+    fail(ExitCode::invalid_file, "{}: \"{}\" has {} elements where {} are due", file.path(),
+         tensor.name, tensor.numel(), elements);
+}
+
+std::vector<float> read_scales(const ArchiveFile& file, const ArchiveTensor& tensor,
+                               int64_t count) {
+  require_size(file, tensor, count);
   std::vector<std::byte> bytes = archive_bytes(file, tensor);
   std::vector<float> scales(static_cast<size_t>(tensor.numel()));
   if (tensor.dtype != DType::f32 && tensor.dtype != DType::f16 && tensor.dtype != DType::bf16)
@@ -164,7 +173,7 @@ Codes read_codes(const ArchiveFile& file, const std::string& name, const CodesPl
   codes.format = place.format;
   codes.rows = place.rows;
   codes.columns = place.columns;
-  codes.scales = read_scales(file, matrix(file, name + "/scales"));
+  codes.scales = read_scales(file, matrix(file, name + "/scales"), codes.scale_count());
   if (const ArchiveTensor* scale = file.find(name + "/tensor_scale"); scale != nullptr) {
     if (scale->dtype != DType::f32 || scale->numel() != 1)
       fail(ExitCode::invalid_file, "{}: \"{}\" is no number", file.path(), scale->name);
@@ -183,6 +192,7 @@ Codes read_codes(const ArchiveFile& file, const std::string& name, const CodesPl
   } else {
     codes.codes = std::move(kept);
     if (const ArchiveTensor* mask = file.find(name + "/mask"); mask != nullptr) {
+      require_size(file, *mask, place.rows * mask_stride(place.columns));
       codes.mask.resize(static_cast<size_t>(mask->bytes()));
       file.read(*mask, codes.mask.data());
     }

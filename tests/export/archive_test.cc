@@ -9,6 +9,7 @@
 #include "base/checksum.h"
 #include "export/formats.h"
 #include "export/import.h"
+#include "export/import_archive.h"
 #include "export/inspect.h"
 #include "export/llama_archive.h"
 #include "export/nm_matrix.h"
@@ -287,6 +288,33 @@ TEST(NmFolder, RefusalsNameTheRemedy) {
   for (ArtifactWeight& weight : rotated.weights)
     if (weight.compressed()) weight.format->hadamard = 32;
   EXPECT_THAT(refusal(rotated), HasSubstr("or export archive"));
+}
+
+// 800 kB of zeros take some hundred bytes: a weight must not decode more scales than it has.
+TEST(Archive, PartsOfWrongSizesAreSeenBeforeTheyAreDecoded) {
+  const TestFolder folder;
+  const Codes codes = sample_codes(2, 64, "q4_0", 1);
+  const std::vector<float> many(200'000);
+  for (const char* part : {"w/scales", "w/mask"}) {
+    const bool scales = std::string_view(part) == "w/scales";
+    const TensorView wrong = {scales ? DType::f32 : DType::u8,
+                              {2, scales ? 100'000 : 400'000},
+                              std::as_bytes(std::span(many))};
+    const TensorView good = {DType::f32, {2, 2}, std::as_bytes(std::span(codes.scales))};
+    const TensorView bytes = {DType::i8, {2, 64}, std::as_bytes(std::span(codes.codes))};
+    std::vector<ArchiveItem> items = {{"w/codes", DType::i8, bytes.shape, source_of(bytes), false},
+                                      {part, wrong.dtype, wrong.shape, source_of(wrong), true}};
+    if (!scales) items.push_back({"w/scales", DType::f32, good.shape, source_of(good), false});
+    write_archive(FileSystem::real(), folder / "x",
+                  {{"codes/w", to_string(codes.format)}, {"columns/w", "64"}}, items);
+    const auto file = std::make_shared<const ArchiveFile>(folder / "x");
+    try {
+      archive_weight(file, "w").codes();
+      FAIL() << part;
+    } catch (const Error& e) {
+      EXPECT_THAT(e.what(), HasSubstr(std::string(part) + "\" has"));
+    }
+  }
 }
 
 TEST(Archive, AnyFailingCallLeavesNothing) {

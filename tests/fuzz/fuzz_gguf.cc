@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "export/gguf.h"
 #include "export/import_gguf.h"
+#include "tests/fuzz/live_memory.h"
 
 namespace {
 
@@ -25,6 +26,7 @@ void make_all(const std::shared_ptr<const terse::GgufFile>& file) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const terse::LiveMemory limit(size);
   try {
     const auto file =
         std::make_shared<const terse::GgufFile>(std::as_bytes(std::span(data, size)), "fuzz");

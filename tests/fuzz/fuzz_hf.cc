@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "export/import_hf.h"
+#include "tests/fuzz/live_memory.h"
 
 namespace {
 
@@ -20,6 +21,7 @@ void make_all(std::string_view config, std::span<const std::byte> bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const terse::LiveMemory limit(size);
   const void* end = size == 0 ? nullptr : std::memchr(data, 0, size);
   if (end == nullptr) return 0;
   const auto length = static_cast<size_t>(static_cast<const uint8_t*>(end) - data);

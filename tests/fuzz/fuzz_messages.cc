@@ -9,6 +9,7 @@
 #include "comm/codec/bits.h"
 #include "comm/codec/onebit.h"
 #include "comm/codec/topk.h"
+#include "tests/fuzz/live_memory.h"
 
 namespace terse {
 namespace {
@@ -41,6 +42,7 @@ constexpr CodecId kIds[] = {CodecId::onebit, CodecId::bits, CodecId::topk,
 }  // namespace terse
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const terse::LiveMemory limit(size);
   using namespace terse;
   static const auto codecs = bound_codecs();
   if (size == 0) return 0;

@@ -3,8 +3,10 @@
 
 #include "base/error.h"
 #include "export/import_onnx.h"
+#include "tests/fuzz/live_memory.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const terse::LiveMemory limit(size);
   try {
     const auto file =
         std::make_shared<const terse::OnnxFile>(std::as_bytes(std::span(data, size)), "fuzz");

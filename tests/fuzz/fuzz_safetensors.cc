@@ -2,8 +2,10 @@
 // asked.
 #include "base/error.h"
 #include "export/safetensors.h"
+#include "tests/fuzz/live_memory.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const terse::LiveMemory limit(size);
   try {
     const terse::SafetensorsFile file(std::as_bytes(std::span(data, size)), "fuzz");
     int64_t sum = 0;
