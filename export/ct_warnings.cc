@@ -69,7 +69,7 @@ std::vector<std::string> compressed_tensors_warnings(const Artifact& artifact) {
     if (s.input_fp4)
       notes.insert(fmt::format(
           "vLLM rounds inputs of {} on GPUs that multiply fp4 (Blackwell); on others it runs the "
-          "weights alone and leaves inputs unrounded",
+          "weights alone",
           ct_name(s)));
     if (s.input_bits < 16)
       notes.insert("transformers rounds inputs only without CompressedTensorsConfig(dequantize)");

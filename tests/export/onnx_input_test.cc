@@ -179,7 +179,8 @@ std::map<std::string, int> operators(const Artifact& artifact, const char* type)
   const TestFolder folder;
   write_llama_onnx(FileSystem::real(), artifact, type, folder / "m");
   std::map<std::string, int> count;
-  for (const OnnxNode& node : OnnxFile(folder / "m/model.onnx").nodes()) ++count[node.op];
+  const OnnxFile file(folder / "m/model.onnx");
+  for (const OnnxNode& node : file.nodes()) ++count[node.op];
   return count;
 }
 
