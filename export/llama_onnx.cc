@@ -2,7 +2,7 @@
 
 #include <cmath>
 #include <map>
-#include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "export/folder.h"
@@ -148,12 +148,11 @@ class Graph {
   std::string input_of(const std::string& name, const std::string& x, const ArtifactWeight& w) {
     if (!w.input || !onnx_rounds(*w.input)) return x;
     const std::string format = to_string(*w.input);
-    const bool pair = onnx_int8_pair(*w.input) && pairs_;
     model_.metadata["terse.input/" + w.name] = format;
-    std::string& rounded = rounded_[{x, format, pair}];
+    std::string& rounded = rounded_[{x, format}];
     if (rounded.empty()) {
       rounded = name + ".input";
-      add_rounded_input(model_, rounded, x, *w.input, pair);
+      add_rounded_input(model_, rounded, x, *w.input, pairs_ && onnx_int8_pair(*w.input));
     }
     return rounded;
   }
@@ -271,7 +270,7 @@ class Graph {
   const std::string type_;
   const bool pairs_;  // not where an integer product would be wrong
   std::shared_ptr<LatestCodes> latest_ = std::make_shared<LatestCodes>();
-  std::map<std::tuple<std::string, std::string, bool>, std::string> rounded_;  // of input_of()
+  std::map<std::pair<std::string, std::string>, std::string> rounded_;  // by value and format
   OnnxModel model_;
 };
 
