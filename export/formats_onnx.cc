@@ -2,7 +2,6 @@
 
 #include "base/error.h"
 #include "export/format_row.h"
-#include "export/genai_config.h"
 #include "export/llama_onnx.h"
 #include "export/onnx_input.h"
 #include "export/onnx_pack.h"
@@ -39,8 +38,8 @@ std::vector<std::string> warnings(const Artifact& artifact, const std::string& t
         "without a type, does not depend on it");
   if (onnx_multiplies_codes(artifact, type))
     all.push_back(
-        "ONNX Runtime's int8 products saturate on x64 processors without VNNI unless the session "
-        "option session.x64quantprecision is 1, as genai_config.json says");
+        "ONNX Runtime's products of 8-bit codes saturate on x64 processors without VNNI unless the "
+        "session option session.x64quantprecision is 1, as genai_config.json says");
   return all;
 }
 

@@ -10,14 +10,6 @@ namespace terse {
 
 using nlohmann::ordered_json;
 
-bool onnx_multiplies_codes(const Artifact& artifact, const std::string& type) {
-  return type == "int8" &&
-         std::any_of(artifact.weights.begin(), artifact.weights.end(), [](const auto& weight) {
-           return weight.compressed() && weight.format->group <= 0 && weight.input &&
-                  onnx_int8_pair(*weight.input);
-         });
-}
-
 std::string genai_config(const Artifact& artifact, const std::string& type) {
   const LlamaShape& s = artifact.shape;
   const auto id = [](int64_t token) { return std::max(token, int64_t{0}); };
@@ -32,7 +24,7 @@ std::string genai_config(const Artifact& artifact, const std::string& type) {
                           {"provider_options", ordered_json::array()}};
   // Else ONNX Runtime replaces DequantizeLinear and MatMul by a product with 8-bit activations.
   if (type == "int8") options["session.qdq_matmulnbits_accuracy_level"] = "1";
-  // Else pairs of products saturate in 16 bits on x64 processors without VNNI.
+  // Else they saturate in 16 bits on x64 processors without VNNI.
   if (onnx_multiplies_codes(artifact, type)) options["session.x64quantprecision"] = "1";
   const ordered_json decoder = {{"session_options", options},
                                 {"filename", kOnnxFile},

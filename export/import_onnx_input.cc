@@ -9,7 +9,7 @@ namespace terse {
 namespace {
 
 constexpr const char* kKey = "terse.input/";
-constexpr int32_t kFloat = 1, kInt8 = 3, kInt64 = 7;
+constexpr int32_t kFloat = 1, kUint8 = 2, kInt64 = 7;
 
 const OnnxNode* maker_of(const OnnxFile& file, const std::string& value) {
   for (const OnnxNode& node : file.nodes())
@@ -87,10 +87,10 @@ class RoundedInput {
     const OnnxNode& decoded = made(rounded, "DequantizeLinear", 3);
     const OnnxNode& coded = made(decoded.inputs[0], "QuantizeLinear", 3);
     const bool int8 = input_.grid == "int_signed" && input_.bits == 8 && input_.scale > 0.0f;
-    if (!int8) bad(rounded, "is a whole int8 code of one scale");
+    if (!int8) bad(rounded, "has 8 bits and one scale");
     for (const OnnxNode* node : {&decoded, &coded}) {
       expect(node->inputs[1], input_.scale);
-      expect(node->inputs[2], int8_t{0}, kInt8);
+      expect(node->inputs[2], uint8_t{128}, kUint8);
     }
   }
 
@@ -141,7 +141,7 @@ bool says_onnx_input(const std::string& key) {
 std::optional<InputFormat> onnx_input(const OnnxFile& file, const std::string& weight) {
   const auto text = file.metadata().find(kKey + weight);
   if (text == file.metadata().end()) return std::nullopt;
-  const InputFormat input = parse_input_format(text->second);
+  InputFormat input = parse_input_format(text->second);
   const OnnxNode* product = product_of(file, weight);
   if (product == nullptr)
     fail(ExitCode::invalid_file, "{}: no product takes \"{}\"", file.path(), weight);

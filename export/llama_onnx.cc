@@ -2,7 +2,7 @@
 
 #include <cmath>
 #include <map>
-#include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "export/folder.h"
@@ -26,7 +26,10 @@ OnnxType onnx_type(DType dtype) {
 class Graph {
  public:
   Graph(const Artifact& artifact, std::string type)
-      : artifact_(artifact), shape_(artifact.shape), type_(std::move(type)) {}
+      : artifact_(artifact),
+        shape_(artifact.shape),
+        type_(std::move(type)),
+        pairs_(type_ != "int8" || onnx_multiplies_codes(artifact, type_)) {}
 
   OnnxModel build() {
     model_.opsets = {{"", 21}, {kRuntime, 1}};
@@ -141,23 +144,15 @@ class Graph {
                  {"stash_type", int64_t{1}}});
   }
 
-  // ONNX Runtime (1.31) makes an integer product of a pair and of DequantizeLinear behind it, even
-  // where the weight has scales of groups, which that product cannot apply.
-  bool takes_pair(const ArtifactWeight& w) const {
-    const bool grouped = w.compressed() && type_ == "int8" && w.format->group > 0;
-    return onnx_int8_pair(*w.input) && !grouped;
-  }
-
   // `x` as the layer of `w` takes it, rounded once for layers that round it alike.
   std::string input_of(const std::string& name, const std::string& x, const ArtifactWeight& w) {
     if (!w.input || !onnx_rounds(*w.input)) return x;
     const std::string format = to_string(*w.input);
-    const bool pair = takes_pair(w);
     model_.metadata["terse.input/" + w.name] = format;
-    std::string& rounded = rounded_[{x, format, pair}];
+    std::string& rounded = rounded_[{x, format}];
     if (rounded.empty()) {
       rounded = name + ".input";
-      add_rounded_input(model_, rounded, x, *w.input, pair);
+      add_rounded_input(model_, rounded, x, *w.input, pairs_ && onnx_int8_pair(*w.input));
     }
     return rounded;
   }
@@ -273,8 +268,9 @@ class Graph {
   const Artifact& artifact_;
   const LlamaShape& shape_;
   const std::string type_;
+  const bool pairs_;  // not where an integer product would be wrong
   std::shared_ptr<LatestCodes> latest_ = std::make_shared<LatestCodes>();
-  std::map<std::tuple<std::string, std::string, bool>, std::string> rounded_;  // of input_of()
+  std::map<std::pair<std::string, std::string>, std::string> rounded_;  // by value and format
   OnnxModel model_;
 };
 

@@ -29,7 +29,7 @@ class InputNodes {
 
   void add_pair(const std::string& x) {
     const std::string scale = number("scale", input_.scale);
-    const std::string zero = constant(model_, "inputs.zero_point", OnnxType::i8, {}, int8_t{0});
+    const auto zero = constant(model_, "inputs.zero_point", OnnxType::u8, {}, uint8_t{128});
     node("DequantizeLinear", "", {node("QuantizeLinear", ".codes", {x, scale, zero}), scale, zero});
   }
 
@@ -115,6 +115,14 @@ bool onnx_rounds(const InputFormat& input) {
 
 bool onnx_int8_pair(const InputFormat& input) {
   return input.scale > 0.0f && input.grid == "int_signed" && input.bits == 8;
+}
+
+bool onnx_multiplies_codes(const Artifact& artifact, const std::string& type) {
+  return type == "int8" &&
+         std::all_of(artifact.weights.begin(), artifact.weights.end(), [](const auto& weight) {
+           return !weight.compressed() ||
+                  (weight.format->group <= 0 && weight.input && onnx_int8_pair(*weight.input));
+         });
 }
 
 void add_rounded_input(OnnxModel& model, const std::string& name, const std::string& x,

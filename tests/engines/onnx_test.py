@@ -47,10 +47,14 @@ def session(folder, model="model.onnx", optimized=None):
     options.intra_op_num_threads = 1
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
-    # As genai_config.json says; without it int8 weights get 8-bit activations (0.04 of the largest), and products of
-    # int8 codes saturate on processors without VNNI.
-    for key in ("session.qdq_matmulnbits_accuracy_level", "session.x64quantprecision"):
-        options.add_session_config_entry(key, "1")
+    # Without them int8 weights get 8-bit activations (0.04 of the largest), and products of codes saturate on
+    # processors without VNNI.
+    config = json.loads((folder / "genai_config.json").read_text())
+    for key, value in config["model"]["decoder"]["session_options"].items():
+        # Without pairs there are no products of codes, and onnxruntime 1.31 fails with the option.
+        left_out = model != "model.onnx" and key == "session.x64quantprecision"
+        if key.startswith("session.") and not left_out:
+            options.add_session_config_entry(key, value)
     return onnxruntime.InferenceSession(str(folder / model), options, providers=["CPUExecutionProvider"])
 
 

@@ -49,6 +49,7 @@ const std::map<std::string, Element>& elements() {
       {"Round", [](float a, float, float) { return std::rint(a); }},
       {"Floor", [](float a, float, float) { return std::floor(a); }},
       {"Clip", [](float a, float b, float c) { return std::min(std::max(a, b), c); }},
+      // Less the zero point.
       {"QuantizeLinear",
        [](float a, float b, float) { return std::clamp(std::rint(a / b), -128.0f, 127.0f); }},
       {"DequantizeLinear", [](float a, float b, float) { return a * b; }}};
@@ -193,10 +194,16 @@ TEST(OnnxInputs, OneInt8ScaleIsAPairThatAnIntegerProductCanUse) {
   EXPECT_EQ(count["Round"], 0);
   const Artifact groups = coded_artifact(int_format(8, 32), kStatic);
   EXPECT_EQ(operators(groups, "")["QuantizeLinear"], 8);
-  // ONNX Runtime's integer product would take scales of groups for those of outputs.
-  count = operators(groups, "int8");
-  EXPECT_EQ(count["QuantizeLinear"], 0);
-  EXPECT_EQ(count["Round"], 8);
+  // ONNX Runtime's integer product would take scales of groups for those of outputs, and has to be
+  // everywhere or nowhere.
+  const Artifact mixed = coded_artifact([](const std::string& name) {
+    return CodedLayer{int_format(8, 0), name == kDown ? InputFormat{} : kStatic};
+  });
+  for (const Artifact& artifact : {groups, mixed}) {
+    count = operators(artifact, "int8");
+    EXPECT_EQ(count["QuantizeLinear"], 0);
+    EXPECT_EQ(count["Round"], 8);
+  }
 }
 
 TEST(OnnxInputs, GenAiSumsInt8ProductsWithoutSaturation) {
