@@ -171,8 +171,8 @@ TEST(FaultSlow, EndlessNanEndsWithCode6) {
   for (const auto& exit : outcome.exits) EXPECT_EQ(exit.code, 6) << outcome.text();
 }
 
-// The recipe is in order: the warm-up of 11 steps leaves one of 12. A skipped step delays the freeze
-// by one, and then nothing is left to compress.
+// The recipe is in order: the warm-up of 11 steps leaves one of 12. A skipped step delays the
+// freeze by one, and then nothing is left to compress.
 TEST(FaultSlow, ACompressionThatNeverBeganIsAnError) {
   SmallRun small;
   const std::vector<std::string> sets = {"train.steps=12", "optim.freeze=11"};

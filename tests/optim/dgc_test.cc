@@ -16,9 +16,9 @@ const std::vector<SegmentSpec> kSegments = {{"a", 37, 53, true}, {"norm", 1, 61,
 void equals_torch(bool nesterov, Phase phase) {
   at::manual_seed(1);
   const bool compress = phase == Phase::codec;
-  Flat flat(kSegments, std::make_shared<Dgc>(SgdOptions{0.9, nesterov, 0.1},
-                                             DensitySchedule{.density = 1, .sparse_below = 2},
-                                             compress, 1));
+  Flat flat(kSegments,
+            std::make_shared<Dgc>(SgdOptions{0.9, nesterov, 0.1},
+                                  DensitySchedule{.density = 1, .sparse_below = 2}, compress, 1));
   ASSERT_EQ(flat.next().phase, phase);
   const auto options = [&](double decay) {
     return torch::optim::SGDOptions(1e-2).momentum(0.9).nesterov(nesterov).weight_decay(decay);
