@@ -12,16 +12,21 @@ namespace {
 
 const std::vector<SegmentSpec> kSegments = {{"a", 37, 53, true}, {"norm", 1, 61, false}};
 
-void equals_torch(bool nesterov) {
+// In dense or in codec phases, which on one rank send everything.
+void equals_torch(bool nesterov, Phase phase) {
   at::manual_seed(1);
+  const bool compress = phase == Phase::codec;
   Flat flat(kSegments,
-            std::make_shared<Dgc>(SgdOptions{0.9, nesterov, 0.1}, DensitySchedule{}, false, 1));
+            std::make_shared<Dgc>(SgdOptions{0.9, nesterov, 0.1},
+                                  DensitySchedule{.density = 1, .sparse_below = 2}, compress, 1));
+  ASSERT_EQ(flat.next().phase, phase);
   const auto options = [&](double decay) {
     return torch::optim::SGDOptions(1e-2).momentum(0.9).nesterov(nesterov).weight_decay(decay);
   };
   // mu (u + g) rounds once where torch rounds mu u + g and then mu times that: ulps of a velocity
   // near 3, times 0.01, thirty times.
   expect_equals_torch<torch::optim::SGD>(flat, options, 1.0, 1e-5, 1e-6);
+  EXPECT_EQ(flat.next().phase, phase);
 }
 
 TEST(OptimOptions, DecayIsForWhomItIsCustomary) {
@@ -32,10 +37,14 @@ TEST(OptimOptions, DecayIsForWhomItIsCustomary) {
 }
 
 TEST(Sgd, EqualsTorch) {
-  equals_torch(false);
+  equals_torch(false, Phase::dense);
 }
 TEST(Sgd, EqualsTorchWithNesterov) {
-  equals_torch(true);
+  equals_torch(true, Phase::dense);
+}
+// Its own arithmetic: velocity before the exchange, the step after it.
+TEST(Dgc, SendingAllIsTorchsSgd) {
+  for (const bool nesterov : {false, true}) equals_torch(nesterov, Phase::codec);
 }
 
 TEST(DensitySchedule, FallsInFourStagesAndStays) {

@@ -148,6 +148,31 @@ TEST(ZeroOneAdam, AMissingGradientLeavesTheMomentum) {
   EXPECT_LT(moved.abs().max().item<double>(), 2 * kLr);
 }
 
+// Schedules end at a learning rate of 0, and the step sizes by whose sum a meeting divides its
+// answer then add up to nothing.
+TEST(ZeroOneAdam, ALearningRateOfZeroIsNoDivision) {
+  for (const int64_t local_steps : {1, 4}) {
+    SCOPED_TRACE(local_steps);
+    at::manual_seed(7);
+    Flat flat(kSegments, zero_one(local_after(3, local_steps)));
+    const auto step = [&](int64_t t, double lr) {
+      flat.bucket_gradient().copy_(gradient(t));
+      flat.step(t, lr);
+    };
+    for (int64_t t = 1; t <= 4; ++t) step(t, kLr);
+    const at::Tensor before = flat.bucket_value().clone();
+    for (int64_t t = 5; t <= 8; ++t) {
+      // Steps 4 and 8 are meetings in any case.
+      EXPECT_EQ(flat.next().phase, local_steps == 1 || t == 8 ? Phase::codec : Phase::skip) << t;
+      step(t, 0);
+      EXPECT_TRUE(at::equal(before, flat.bucket_value())) << t;
+    }
+    for (int64_t t = 9; t <= 12; ++t) step(t, kLr);
+    EXPECT_TRUE(flat.bucket_value().isfinite().all().item<bool>());
+    EXPECT_FALSE(at::equal(before, flat.bucket_value()));
+  }
+}
+
 TEST(ZeroOneAdam, SaveAndLoadInEachPhaseGoOnBitForBit) {
   const ZeroOneSchedule schedule = [] {
     ZeroOneSchedule s = local_after(12);

@@ -38,11 +38,15 @@ struct State {
   }
 };
 
-void save(FileSystem& fs, const std::string& run, int64_t step, int64_t keep = 0) {
-  const State state(step, 0);
+void save_state(FileSystem& fs, const std::string& run, int64_t step, const State& state,
+                int64_t keep) {
   CheckpointWriter writer(fs, run, step, 0, alone());
   state.put(writer);
   writer.commit(keep);
+}
+
+void save(FileSystem& fs, const std::string& run, int64_t step, int64_t keep = 0) {
+  save_state(fs, run, step, State(step, 0), keep);
 }
 
 float weight_of(const Checkpoint& checkpoint) {
@@ -133,6 +137,26 @@ TEST(Checkpoint, FullDiskKeepsThePreviousOne) {
     if (!failed) ++published;
   }
   EXPECT_GT(published, 0) << "the loop never reached the end of a save";
+}
+
+// Whole, of the same step and size, but another run's: residuals of other weights.
+TEST(Checkpoint, ARankFileOfAnotherRunIsRefused) {
+  TemporaryDirectory run, other;
+  for (const int64_t step : {6, 7}) save(FileSystem::real(), run.path(), step);
+  save_state(FileSystem::real(), other.path(), 7, State(7, 1), 0);
+  ASSERT_TRUE(newest_checkpoint(other.path(), 0).rejected.empty());
+  const std::string file = "checkpoints/step-00000007/rank-00000.safetensors";
+  ASSERT_EQ(std::filesystem::file_size(run / file), std::filesystem::file_size(other / file));
+  std::filesystem::copy_file(other / file, run / file,
+                             std::filesystem::copy_options::overwrite_existing);
+  const auto search = newest_checkpoint(run.path(), 0);
+  ASSERT_TRUE(search.found);
+  EXPECT_EQ(search.found->step(), 6);
+  ASSERT_EQ(search.rejected.size(), 1u);
+  const std::string& why = search.rejected[0];
+  EXPECT_NE(why.find("rank-00000.safetensors: its content does not match the manifest's checksum"),
+            std::string::npos)
+      << why;
 }
 
 // Every single byte of a checkpoint, flipped, is found; the previous one is used and the reason
