@@ -15,9 +15,9 @@
 //   top-k, gather     (m + 8) (N - 1), in two collectives
 //   low rank          two dense averages of the factors, in four collectives
 //
-// They grow to a limit with N, but for gather's, which grow on. Exact, but for top-k's, whose
-// indices are taken as evenly spread (gradients' are not, and take a little less). Pure functions,
-// thread-safe. Free of torch.
+// Headers and lengths aside, they grow to a limit with N, but for gather's, which grow on. Exact,
+// but for top-k's, whose indices are taken as evenly spread (gradients' are not, and take a little
+// less). Pure functions, thread-safe. Free of torch.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -24,9 +24,9 @@ ExchangeOptions of(const char* codec) {
   return options;
 }
 
-int64_t bytes(const ExchangeOptions& options, int64_t ranks) {
+int64_t bytes(const ExchangeOptions& options, int64_t ranks, const Bucket& of = bucket()) {
   int64_t sum = 0;
-  for (const Transfer& t : exchange_transfers(options, bucket(), ranks)) sum += t.bytes;
+  for (const Transfer& t : exchange_transfers(options, of, ranks)) sum += t.bytes;
   return sum;
 }
 
@@ -64,6 +64,28 @@ TEST(ExchangeTransfers, TopKCountsExpectedEntries) {
   gather.sparse = "gather";
   EXPECT_EQ(bytes(gather, 65), 64 * bytes(gather, 2));
   EXPECT_LT(bytes(options, 64), 3 * bytes(options, 2));
+}
+
+// A bucket so large that chunks of 64 elements cost 4096 ranks nothing: n / N is 61,035.
+TEST(ExchangeTransfers, ThousandsOfRanksPayForHeadersButForGather) {
+  const int64_t n = 250'000'000;
+  const Bucket large{0, n, {{"m", 0, n, 10'000, 25'000}}};
+  for (const int64_t ranks : {1024, 4096}) {
+    const double share = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
+    const double ring = 2 * static_cast<double>(n) * share * 4;
+    // Chunks are rounded up to 64 elements: by 0.1 % at most.
+    EXPECT_NEAR(static_cast<double>(bytes(of("fp32"), ranks, large)), ring, 0.002 * ring);
+  }
+  ExchangeOptions gather = of("topk"), scatter = gather;
+  gather.sparse = "gather";
+  scatter.sparse = "scatter";
+  EXPECT_EQ(bytes(gather, 4096, large) * 1023, bytes(gather, 1024, large) * 4095);
+  // Twice a rank more: a header of 64 bytes, a length of 8, the head of the segment and the
+  // rounding to 8 bytes; of the rest only (N - 1) / N grows.
+  const int64_t grown = bytes(scatter, 4096, large) - bytes(scatter, 1024, large);
+  const int64_t more = 2 * (4096 - 1024);
+  EXPECT_GE(grown, more * (64 + 8 + 4));
+  EXPECT_LE(grown, more * (64 + 8 + 4 + 8) + bytes(gather, 2, large) / 500);
 }
 
 // The estimate of indices against a real message with evenly spread entries.

@@ -210,5 +210,48 @@ TEST(LabOptimize, OnebitAdamClipsAlikeOnRanksWithOtherNorms) {
   compare({.clip = 1});
 }
 
+constexpr int64_t kSide = 256, kGaussianSteps = 5;
+
+// Gaussians, independent on all ranks; in steps 4 and 5 the same on all.
+at::Tensor gaussian(int64_t rank, int64_t step) {
+  at::manual_seed(static_cast<uint64_t>(step < 4 ? 100 * step + rank : 4));
+  return at::randn({kSide, kSide});
+}
+
+// By step, of AdamW that clips at a tenth of one rank's norm.
+std::vector<double> coefficients(const std::string& codec, size_t ranks) {
+  std::vector<Tensors> inputs(ranks);
+  for (size_t rank = 0; rank < ranks; ++rank) {
+    inputs[rank]["w"] = at::zeros({kSide, kSide});
+    for (int64_t t = 1; t <= kGaussianSteps; ++t)
+      inputs[rank][fmt::format("w@{}", t)] = gaussian(static_cast<int64_t>(rank), t);
+  }
+  const double clip = 0.1 * kSide;
+  const auto files = Lab().run(
+      {"optimize", "--name", "adamw", "--set", fmt::format("exchange.codec=\"{}\"", codec), "--set",
+       fmt::format("train.clip={}", clip)},
+      inputs);
+  EXPECT_THAT(texts(files[0], "phase"), ::testing::Each(codec == "fp32" ? "dense" : "codec"));
+  return numbers(files[0], "clip_coefficient");
+}
+
+// Dense steps clip by the norm of the mean, compressed ones by ranks' own norms. Independent noise
+// cancels in the mean alone: E |mean g|^2 = E |g_i|^2 / N, so compressed coefficients are 1 /
+// sqrt(N) of dense ones. Nothing corrects for that (docs/recipe.md, clip): ranks that agree need no
+// correction.
+TEST(LabOptimizeSlow, CodedClippingIsThatOfSingleRanks) {
+  for (const size_t ranks : {2u, 4u}) {
+    SCOPED_TRACE(ranks);
+    const auto dense = coefficients("fp32", ranks), coded = coefficients("bits", ranks);
+    const double root = 1 / std::sqrt(static_cast<double>(ranks));
+    // A norm of m gaussians has a relative spread of sqrt(1 / 2 m) = 0.28 %: of two of them, five
+    // times.
+    for (const size_t step : {2u, 3u})
+      EXPECT_NEAR(coded[step - 1] / dense[step - 1], root, 0.02 * root) << step;
+    // By step 4's norm against step 5's own, of a mean that is exact: fp64 added in other blocks.
+    EXPECT_NEAR(coded[4] / dense[4], 1, 1e-12);
+  }
+}
+
 }  // namespace
 }  // namespace terse::testing

@@ -97,6 +97,48 @@ TEST(Plan, TextSaysWhatItIsAndWhatItIsNot) {
   EXPECT_THAT(text, HasSubstr("computing was given"));
 }
 
+PlanReport plan_beyond(int64_t ranks, const std::string& sparse) {
+  PlanOptions options;
+  options.ranks = ranks;
+  options.link.bytes_per_second = parse_link_rate("1Gbit");
+  options.step_seconds = 0.01;
+  options.quick = true;
+  return make_plan(parse_recipe(kRecipe, "r.toml",
+                                {"exchange.codec=\"topk\"", "exchange.sparse=\"" + sparse + "\""}),
+                   options);
+}
+
+int64_t wire_bytes(const PlanReport& report, const std::string& name) {
+  for (const PlannedExchange& e : report.exchanges)
+    if (e.name == name) return e.prediction.wire_bytes;
+  ADD_FAILURE() << "no " << name;
+  return 0;
+}
+
+// Of thousands of ranks nothing can be measured here: what is predicted follows from arithmetic. On
+// a bucket of any size: comm_plan's ExchangeTransfers.
+TEST(Plan, RanksBeyondTheMachine) {
+  const PlanReport reports[] = {plan_beyond(1024, "gather"), plan_beyond(4096, "gather"),
+                                plan_beyond(4096, "scatter")};
+  for (const PlanReport& r : reports) {
+    SCOPED_TRACE(r.options.ranks);
+    const int64_t n = r.parameters, others = r.options.ranks - 1;
+    ASSERT_LT(n, int64_t{1} << 20);  // one bucket
+    const int64_t ring = 2 * n * others / r.options.ranks * 4, dense = wire_bytes(r, "fp32");
+    EXPECT_GE(dense, ring);
+    EXPECT_LE(dense, ring + 64 * others * 4);  // chunks are rounded up to 64 elements
+    for (const PlannedExchange& e : r.exchanges) {
+      EXPECT_GE(e.prediction.seconds, r.exchanges[r.pick].prediction.seconds) << e.name;
+      EXPECT_GE(e.prediction.seconds,
+                static_cast<double>(e.prediction.wire_bytes) / r.options.link.bytes_per_second)
+          << e.name;
+    }
+  }
+  const char* topk = "topk 0.001";
+  EXPECT_EQ(wire_bytes(reports[1], topk) * 1023, wire_bytes(reports[0], topk) * 4095);
+  EXPECT_LT(wire_bytes(reports[2], topk), wire_bytes(reports[1], topk));
+}
+
 TEST(Plan, RefusesNoRanks) {
   PlanOptions options;
   options.ranks = 0;
