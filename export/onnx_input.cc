@@ -110,7 +110,8 @@ class InputNodes {
 bool onnx_rounds(const InputFormat& input) {
   const bool known = input.scale > 0.0f || input.rule == ScaleRule::rms ||
                      input.rule == ScaleRule::absmax || input.rule == ScaleRule::absmean;
-  return known && input.grid != "fp4";
+  const Rounding rounding = input_grid(input, 0).rounding;
+  return known && rounding != Rounding::fp4 && rounding != Rounding::fp4_quotient;
 }
 
 bool onnx_int8_pair(const InputFormat& input) {

@@ -19,7 +19,7 @@
 
 namespace terse {
 
-// Whether these operators compute it: not fp4, nor signed_max.
+// Whether these operators compute it: not fp4, in blocks or not, nor signed_max.
 bool onnx_rounds(const InputFormat& input);
 // Whether a pair computes it.
 bool onnx_int8_pair(const InputFormat& input);

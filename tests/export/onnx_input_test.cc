@@ -185,6 +185,15 @@ std::map<std::string, int> operators(const Artifact& artifact, const char* type)
   return count;
 }
 
+// The graph has nothing for them: they stay a warning.
+TEST(OnnxInputs, Fp4IsLeftToTheWarning) {
+  const InputFormat alone{.bits = 4, .rule = ScaleRule::rms, .grid = "fp4"};
+  for (const InputFormat& input : {alone, nvfp4_input(kInputGlobal), mxfp4_input()}) {
+    EXPECT_FALSE(onnx_rounds(input)) << to_string(input);
+    EXPECT_FALSE(onnx_int8_pair(input)) << to_string(input);
+  }
+}
+
 // Four inputs a layer, of which that of q, k and v, and that of gate and up, serve several.
 TEST(OnnxInputs, OneInt8ScaleIsAPairThatAnIntegerProductCanUse) {
   const Artifact rows = coded_artifact(int_format(8, 0), kStatic);
