@@ -19,7 +19,7 @@ int input_bits(const std::string& type) {
 }
 
 // Inputs are not part of a CodeFormat: those of the type are taken for granted here, and looked at
-// by check_compressed_tensors.
+// by FormatRow::input_bits and check_compressed_tensors.
 Fit fit_type(const CodeFormat& format, const std::string& type) {
   Fit fit = ct_fit(format);
   if (fit.verdict == Verdict::impossible || type.empty()) return fit;
@@ -61,6 +61,7 @@ FormatRow row_of(const std::string& type) {
   row.holds_input = [](const ArtifactWeight& weight) {
     return weight.compressed() && ct_rounds(*weight.input);
   };
+  row.input_bits = type.empty() ? 0 : input_bits(type);
   row.file_name = "compressed-tensors";
   return row;
 }

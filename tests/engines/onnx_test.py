@@ -3,81 +3,35 @@
     onnx_test.py CASE ENGINE_MODEL WORK_FOLDER [TYPE]
 
 CASE: logits TYPE | layout | genai. Needs .venv-engines (onnxruntime; for genai onnxruntime-genai) and
-.venv-peers (numpy), which scripts/test --engines makes; TERSE_ENGINES names another Python. Exits with 77
-and a reason where one is missing.
+.venv-peers (numpy), which scripts/test --engines makes; exits with 77 and a reason where one is missing.
 """
-import json
-import os
 import pathlib
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-ENGINES = pathlib.Path(os.environ.get("TERSE_ENGINES", ROOT / ".venv-engines/bin/python"))
-TEXT = ROOT / "LICENSE"
-CONTEXT, VOCAB = 128, 600  # of engine_model
+from engine_setup import READERS, TEXT, random_windows, run, skip_without
 
-
-def skip_without(module):
-    found = ENGINES.exists() and subprocess.run([ENGINES, "-c", f"import {module}"],
-                                                capture_output=True).returncode == 0
-    if not found:
-        print(f"skipped: {ENGINES} cannot import {module}")
-        sys.exit(77)
-
-
-def windows():
-    """BOS and random ids, as many as the context holds."""
-    ids, state = [], 1
-    for _ in range(2 * (CONTEXT - 1)):
-        state = state * 6364136223846793005 % 2**64
-        ids.append(3 + (state >> 33) % (VOCAB - 3))
-    return [[1] + ids[i:i + CONTEXT - 1] for i in range(0, len(ids), CONTEXT - 1)]
-
-
-def session(folder):
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    # As genai_config.json says; without it int8 weights get 8-bit activations (0.04 of the largest).
-    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
-    return onnxruntime.InferenceSession(str(folder / "model.onnx"), options,
-                                        providers=["CPUExecutionProvider"])
-
-
-def run(model, ids, cache):
-    """Logits of ids [tokens] behind the cache, and the longer cache."""
-    import numpy as np
-    past = next(iter(cache.values())).shape[2] if cache else 0
-    feeds = {"input_ids": np.array([ids], np.int64),
-             "attention_mask": np.ones((1, past + len(ids)), np.int64)}
-    for port in model.get_inputs():
-        if port.name.startswith("past_key_values."):
-            empty = np.zeros((1, port.shape[1], 0, port.shape[3]), np.float32)
-            feeds[port.name] = cache.get(port.name.replace("past_key_values", "present"), empty)
-    names = [port.name for port in model.get_outputs()]
-    out = dict(zip(names, model.run(names, feeds), strict=True))
-    return out.pop("logits")[0], out
+WINDOW = 127  # random ids behind BOS: the context of engine_model
 
 
 def logits_inside(folder):
     """fp32 sums against a reference in fp64, whole windows at once and through the cache."""
     import numpy as np
+    from onnx_model import forward, session
     from reference_llama import Model
     reference = Model(folder / "hf")
     for name in ("onnx", "onnx_int8"):
         if not (folder / name).exists():
             continue
-        model = session(folder / name)
-        for ids in windows():
+        model = session(str(folder / name / "model.onnx"))
+        for ids in random_windows(WINDOW):
             expected = reference.logits(np.array(ids))
-            whole, _ = run(model, ids, {})
+            whole, _ = forward(model, ids, {})
             # 1e-5 of the largest: rounding of fp32 sums over at most 192 products, 2 layers.
             scale = np.abs(expected).max()
             assert np.abs(whole - expected).max() < 1e-5 * scale, name
-            first, cache = run(model, ids[:50], {})
-            second, cache = run(model, ids[50:51], cache)
-            third, _ = run(model, ids[51:], cache)
+            first, cache = forward(model, ids[:50], {})
+            second, cache = forward(model, ids[50:51], cache)
+            third, _ = forward(model, ids[51:], cache)
             pieces = np.concatenate([first, second, third])
             assert np.abs(pieces - expected).max() < 1e-5 * scale, name
         print(name, "largest difference", np.abs(whole - expected).max() / scale)
@@ -121,7 +75,7 @@ def genai_inside(folder):
     import onnxruntime_genai as og
     from reference_llama import Model
     reference = Model(folder / "hf")
-    ids = windows()[0][:20]
+    ids = random_windows(WINDOW)[0][:20]
     expected = list(ids)
     for _ in range(12):
         expected.append(int(reference.logits(np.array(expected))[-1].argmax()))
@@ -138,14 +92,11 @@ def genai_inside(folder):
 
 
 def outside(case, module, program, folder, kind):
-    skip_without(module)
+    skip_without(READERS, module)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for command in ([program, TEXT, kind, folder], [ENGINES, __file__, case + "_inside", folder]):
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-        print(done.stdout)
-        if done.returncode != 0:
-            sys.exit(f"{command} failed with {done.returncode}:\n{done.stderr[-3000:]}")
+    run(program, TEXT, kind, folder)
+    print(run(READERS, __file__, case + "_inside", folder))
 
 
 if __name__ == "__main__":

@@ -209,6 +209,14 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
   EXPECT_EQ(find("target gguf:q4_0", "nm").verdict, Verdict::impossible);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
   EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);
+  EXPECT_EQ(find("target compressed-tensors:w4a4", "compressed-tensors:w4a4").verdict,
+            Verdict::exact);
+  const ExportRow unrounded = find("target compressed-tensors:w4a16", "compressed-tensors:w4a8");
+  EXPECT_EQ(unrounded.verdict, Verdict::impossible);
+  EXPECT_THAT(unrounded.reason, HasSubstr("inputs are not rounded"));
+  const ExportRow free_inputs = find("target gguf:q4_0", "compressed-tensors:w4a8");
+  EXPECT_EQ(free_inputs.verdict, Verdict::exact);
+  EXPECT_THAT(free_inputs.reason, HasSubstr("if inputs are rounded to 8 bits"));
   for (const ExportRow& row : rows) {
     const bool rotated = row.representation.find("rotated") != std::string::npos;
     const bool reader_rotates = row.format.starts_with("compressed-tensors");
