@@ -25,9 +25,12 @@ int input_bits_of(const Target& target) {
 std::vector<NamedCodes> representations() {
   const auto f16 = ScaleType::f16, f32 = ScaleType::f32;
   std::vector<NamedCodes> all;
-  for (const Target& target : targets())
-    if (target.grid)
-      all.push_back({"target " + target.name, target.grid->format, input_bits_of(target)});
+  for (const Target& target : targets()) {
+    if (!target.grid) continue;
+    CodeFormat format = target.grid->format;
+    format.hadamard = target.rotation;  // where the layer's inputs allow it (qat/plan.h)
+    all.push_back({"target " + target.name, format, input_bits_of(target)});
+  }
   const std::vector<NamedCodes> others = {
       {"target gguf:q4_0, 2:4 mask", {"int_signed", 4, -8, 7, 0.0f, 32, f16, 0, "2:4"}},
       {"int_signed 4 bits, 128 columns a scale, fp16", {"int_signed", 4, -8, 7, 0.0f, 128, f16, 0}},

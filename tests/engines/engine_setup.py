@@ -20,14 +20,14 @@ ALONE = ("--threads", 1, "--bind", "none")
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
 
 
-def has(python, module):
-    return python.exists() and subprocess.run([python, "-c", f"import {module}"],
-                                              capture_output=True).returncode == 0
+def has(python, *modules):
+    find = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {modules})))"
+    return python.exists() and subprocess.run([python, "-c", find], capture_output=True).returncode == 0
 
 
-def skip_without(python, module):
-    if not has(python, module):
-        print(f"skipped: {python} cannot import {module}")
+def skip_without(python, *modules):
+    if not has(python, *modules):
+        print(f"skipped: {python} has not {' and '.join(modules)}")
         sys.exit(SKIPPED)
 
 

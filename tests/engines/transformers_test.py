@@ -130,7 +130,7 @@ if __name__ == "__main__":
     if case.endswith("_inside"):
         globals()[case](pathlib.Path(rest[0]))
         sys.exit()
-    skip_without(READERS, "transformers, compressed_tensors")
+    skip_without(READERS, "transformers", "compressed_tensors")
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
     ct_model, engine_model, terse, folder, *kind = rest
     globals()[case]({"ct_model": ct_model, "engine_model": engine_model, "terse": terse},
