@@ -205,6 +205,7 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
   EXPECT_EQ(find("target gguf:q4_0", "onnx:int4").verdict, Verdict::exact);
   EXPECT_EQ(find(wide, "onnx:int4").verdict, Verdict::impossible);
   EXPECT_EQ(find(wide, "onnx").verdict, Verdict::exact_after);
+  EXPECT_THAT(find("target gguf:mxfp4", "onnx").reason, HasSubstr("0.5 of the scale"));
   EXPECT_EQ(find("target gguf:q4_0, 2:4 mask", "nm").verdict, Verdict::exact);
   EXPECT_EQ(find("target gguf:q4_0", "nm").verdict, Verdict::impossible);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
