@@ -12,15 +12,25 @@ namespace {
 struct NamedCodes {
   std::string name;
   CodeFormat format;
+  int input_bits = 0;  // that the target rounds inputs to; 16: it does not, 0: the recipe says
 };
+
+int input_bits_of(const Target& target) {
+  if (target.any_activations) return 0;
+  return target.activations ? target.activations->format.bits : 16;
+}
 
 // What training can produce: each target's own grid, and the grids that target = "none" offers, by
 // examples.
 std::vector<NamedCodes> representations() {
   const auto f16 = ScaleType::f16, f32 = ScaleType::f32;
   std::vector<NamedCodes> all;
-  for (const Target& target : targets())
-    if (target.grid) all.push_back({"target " + target.name, target.grid->format});
+  for (const Target& target : targets()) {
+    if (!target.grid) continue;
+    CodeFormat format = target.grid->format;
+    format.hadamard = target.rotation;  // where the layer's inputs allow it (qat/plan.h)
+    all.push_back({"target " + target.name, format, input_bits_of(target)});
+  }
   const std::vector<NamedCodes> others = {
       {"target gguf:q4_0, 2:4 mask", {"int_signed", 4, -8, 7, 0.0f, 32, f16, 0, "2:4"}},
       {"int_signed 4 bits, 128 columns a scale, fp16", {"int_signed", 4, -8, 7, 0.0f, 128, f16, 0}},
@@ -35,6 +45,26 @@ std::vector<NamedCodes> representations() {
   };
   all.insert(all.end(), others.begin(), others.end());
   return all;
+}
+
+std::string rounded_to(int bits) {
+  return bits == 16 ? "not rounded" : fmt::format("rounded to {} bits", bits);
+}
+
+// The format's verdict on codes and inputs.
+Fit stored_in(const FormatRow& row, const NamedCodes& codes) {
+  Fit fit = row.fit(codes.format);
+  const int wanted = row.input_bits, have = codes.input_bits;
+  if (fit.verdict == Verdict::impossible || wanted == 0 || wanted == have) return fit;
+  if (have != 0)
+    return {Verdict::impossible,
+            fmt::format("inputs are {}, in {} they are {}", rounded_to(have), row.format.name(),
+                        rounded_to(wanted)),
+            1, 0};
+  if (wanted < 16)
+    fit.reason += fmt::format("{}if inputs are {} (checked)", fit.reason.empty() ? "" : ", ",
+                              rounded_to(wanted));
+  return fit;
 }
 
 // The format's verdict, or the engine's own where that is worse.
@@ -93,7 +123,7 @@ std::vector<ExportRow> export_list() {
     for (const FormatRow& row : format_rows())
       for (const EngineRow& engine : row.engines)
         add(codes.name, row, engine,
-            with_nearest(read_by(engine, codes.format, row.fit(codes.format)), codes.format, row));
+            with_nearest(read_by(engine, codes.format, stored_in(row, codes)), codes.format, row));
   for (const auto& [name, dtype] :
        {std::pair{"dense bf16", DType::bf16}, {"dense fp32", DType::f32}})
     for (const FormatRow& row : format_rows())

@@ -50,6 +50,9 @@ struct FormatRow {
   std::function<std::vector<std::string>(const Artifact&)> warnings = nullptr;
   // Whether the file says what becomes of this weight's input, which it has. Null: it never does.
   std::function<bool(const ArtifactWeight&)> holds_input = nullptr;
+  // Bits that the inputs of compressed layers have to be rounded to, which Codes do not say; 16:
+  // not rounded, 0: the format takes any.
+  int input_bits = 0;
   // What `--requantize` makes of a matrix that does not fit (export/requantize.h): codes on the
   // grid of this [qat] target, or "f32", "f16", "bf16": dense. Empty: it cannot.
   std::string requantize_as = "";

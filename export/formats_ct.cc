@@ -11,8 +11,13 @@ Fit impossible(std::string reason) {
   return {Verdict::impossible, std::move(reason), 1, 0};
 }
 
+// That the type rounds inputs to; 16: it does not.
+int input_bits(const std::string& type) {
+  return ct_input(type).value_or(InputFormat{.bits = 16}).bits;
+}
+
 // Inputs are not part of a CodeFormat: those of the type are taken for granted here, and looked at
-// by check_compressed_tensors.
+// by FormatRow::input_bits and check_compressed_tensors.
 Fit fit_type(const CodeFormat& format, const std::string& type) {
   Fit fit = ct_fit(format);
   if (fit.verdict == Verdict::impossible || type.empty()) return fit;
@@ -54,6 +59,7 @@ FormatRow row_of(const std::string& type) {
   row.holds_input = [](const ArtifactWeight& weight) {
     return weight.compressed() && ct_rounds(*weight.format, *weight.input);
   };
+  row.input_bits = type.empty() ? 0 : input_bits(type);
   row.file_name = "compressed-tensors";
   return row;
 }

@@ -145,6 +145,8 @@ Fit onnx_fit(const CodeFormat& format, const std::string& type) {
   }
   if (format.offset == 0.5f)
     return {Verdict::exact_after, "stored as 2 code + 1 with half the scale", 2, 1};
+  if (format.unit != 1.0f)
+    return {Verdict::exact_after, fmt::format("stored with {} of the scale", format.unit), 1, 0};
   return {};
 }
 

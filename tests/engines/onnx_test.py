@@ -4,93 +4,38 @@
     onnx_test.py trained TERSE WORK_FOLDER KIND
 
 CASE: logits TYPE | layout | genai. KIND: of RUNS. Needs .venv-engines (onnxruntime; for genai onnxruntime-genai) and
-.venv-peers (numpy), which scripts/test --engines makes; TERSE_ENGINES names another Python. Exits with 77
-and a reason where one is missing.
+.venv-peers (numpy), which scripts/test --engines makes; exits with 77 and a reason where one is missing.
 """
 import json
-import math
-import os
 import pathlib
-import subprocess
 import sys
 
-from transformers_test import TOLERANCE, evaluated, train
-from transformers_test import run as call
-from transformers_test import windows as validation
+from engine_setup import (READERS, TEXT, answer, empty_folder, evaluated, random_windows, run, skip_without,
+                          text_windows)
+from transformers_test import CONTEXT, TOLERANCE, train_rounded
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-ENGINES = pathlib.Path(os.environ.get("TERSE_ENGINES", ROOT / ".venv-engines/bin/python"))
-TEXT = ROOT / "LICENSE"
-CONTEXT, VOCAB = 128, 600  # of engine_model
-
-
-def skip_without(module):
-    found = ENGINES.exists() and subprocess.run([ENGINES, "-c", f"import {module}"],
-                                                capture_output=True).returncode == 0
-    if not found:
-        print(f"skipped: {ENGINES} cannot import {module}")
-        sys.exit(77)
-
-
-def windows():
-    """BOS and random ids, as many as the context holds."""
-    ids, state = [], 1
-    for _ in range(2 * (CONTEXT - 1)):
-        state = state * 6364136223846793005 % 2**64
-        ids.append(3 + (state >> 33) % (VOCAB - 3))
-    return [[1] + ids[i:i + CONTEXT - 1] for i in range(0, len(ids), CONTEXT - 1)]
-
-
-def session(folder, model="model.onnx", optimized=None):
-    import onnxruntime
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    if optimized is not None:
-        options.optimized_model_filepath = str(optimized)
-    # Without them int8 weights get 8-bit activations (0.04 of the largest), and products of codes saturate on
-    # processors without VNNI.
-    config = json.loads((folder / "genai_config.json").read_text())
-    for key, value in config["model"]["decoder"]["session_options"].items():
-        # Without pairs there are no products of codes, and onnxruntime 1.31 fails with the option.
-        left_out = model != "model.onnx" and key == "session.x64quantprecision"
-        if key.startswith("session.") and not left_out:
-            options.add_session_config_entry(key, value)
-    return onnxruntime.InferenceSession(str(folder / model), options, providers=["CPUExecutionProvider"])
-
-
-def run(model, ids, cache):
-    """Logits of ids [tokens] behind the cache, and the longer cache."""
-    import numpy as np
-    past = next(iter(cache.values())).shape[2] if cache else 0
-    feeds = {"input_ids": np.array([ids], np.int64),
-             "attention_mask": np.ones((1, past + len(ids)), np.int64)}
-    for port in model.get_inputs():
-        if port.name.startswith("past_key_values."):
-            empty = np.zeros((1, port.shape[1], 0, port.shape[3]), np.float32)
-            feeds[port.name] = cache.get(port.name.replace("past_key_values", "present"), empty)
-    names = [port.name for port in model.get_outputs()]
-    out = dict(zip(names, model.run(names, feeds), strict=True))
-    return out.pop("logits")[0], out
+WINDOW = 127  # random ids behind BOS: the context of engine_model
 
 
 def logits_inside(folder):
     """fp32 sums against a reference in fp64, whole windows at once and through the cache."""
     import numpy as np
+    from onnx_model import forward, session_of
     from reference_llama import Model
     reference = Model(folder / "hf")
     for name in ("onnx", "onnx_int8"):
         if not (folder / name).exists():
             continue
-        model = session(folder / name)
-        for ids in windows():
+        model = session_of(folder / name)
+        for ids in random_windows(WINDOW):
             expected = reference.logits(np.array(ids))
-            whole, _ = run(model, ids, {})
+            whole, _ = forward(model, ids, {})
             # 1e-5 of the largest: rounding of fp32 sums over at most 192 products, 2 layers.
             scale = np.abs(expected).max()
             assert np.abs(whole - expected).max() < 1e-5 * scale, name
-            first, cache = run(model, ids[:50], {})
-            second, cache = run(model, ids[50:51], cache)
-            third, _ = run(model, ids[51:], cache)
+            first, cache = forward(model, ids[:50], {})
+            second, cache = forward(model, ids[50:51], cache)
+            third, _ = forward(model, ids[51:], cache)
             pieces = np.concatenate([first, second, third])
             assert np.abs(pieces - expected).max() < 1e-5 * scale, name
         print(name, "largest difference", np.abs(whole - expected).max() / scale)
@@ -134,7 +79,7 @@ def genai_inside(folder):
     import onnxruntime_genai as og
     from reference_llama import Model
     reference = Model(folder / "hf")
-    ids = windows()[0][:20]
+    ids = random_windows(WINDOW)[0][:20]
     expected = list(ids)
     for _ in range(12):
         expected.append(int(reference.logits(np.array(expected))[-1].argmax()))
@@ -162,18 +107,6 @@ RUNS = {
 }
 
 
-def perplexity_of(model, batches):
-    import numpy as np
-    nll, tokens = 0.0, 0
-    for ids in batches:
-        logits = run(model, ids[:-1], {})[0].astype(np.float64)
-        logits -= logits.max(-1, keepdims=True)
-        logp = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
-        nll -= logp[np.arange(len(ids) - 1), ids[1:]].sum()
-        tokens += len(ids) - 1
-    return math.exp(nll / tokens), tokens
-
-
 def leave_inputs(folder, name):
     """The same graph without what rounds inputs, as folder/name."""
     import onnx
@@ -191,25 +124,25 @@ def leave_inputs(folder, name):
 
 def trained_inside(folder):
     import onnx
-    every = validation(folder)
-    perplexity, tokens = perplexity_of(session(folder / "onnx", optimized=folder / "optimized.onnx"), every)
+    from onnx_model import in_onnx_runtime, perplexity
+    windows = text_windows(folder / "data", CONTEXT)
+    scored, tokens = perplexity(in_onnx_runtime(folder / "onnx", optimized=folder / "optimized.onnx"), windows)
     leave_inputs(folder / "onnx", "unrounded.onnx")
-    unrounded, _ = perplexity_of(session(folder / "onnx", "unrounded.onnx"), every)
+    unrounded, _ = perplexity(in_onnx_runtime(folder / "onnx", "unrounded.onnx"), windows)
     operators = {node.op_type for node in onnx.load(folder / "optimized.onnx").graph.node}
-    print(json.dumps({"perplexity": perplexity, "tokens": tokens, "unrounded": unrounded,
+    print(json.dumps({"perplexity": scored, "tokens": tokens, "unrounded": unrounded,
                       "integer": "MatMulIntegerToFloat" in operators}))
 
 
 def trained(terse, folder, kind):
     """A model trained with rounded inputs: the run, its file, and ONNX Runtime have one perplexity."""
-    skip_without("onnx, onnxruntime")
-    folder = pathlib.Path(folder)
+    skip_without(READERS, "onnx", "onnxruntime")
+    folder = empty_folder(pathlib.Path(folder))
     qat, form, integer = RUNS[kind]
-    train({"terse": terse}, folder, qat)
-    call(terse, "export", folder / "run", "--format", form, "--out", folder / "onnx")
-    theirs = json.loads(call(ENGINES, __file__, "trained_inside", folder).splitlines()[-1])
-    of_file = evaluated({"terse": terse}, folder / "onnx", folder / "data")
-    of_run = evaluated({"terse": terse}, folder / "run", folder / "data")
+    train_rounded(terse, folder, qat)
+    run(terse, "export", folder / "run", "--format", form, "--out", folder / "onnx")
+    theirs = answer(READERS, __file__, "trained_inside", folder)
+    of_file, of_run = (evaluated(terse, folder / path, folder / "data") for path in ("onnx", "run"))
     print(kind, of_run, of_file, theirs)
     assert theirs["integer"] == integer, theirs
     for ours in (of_file, of_run):
@@ -221,14 +154,11 @@ def trained(terse, folder, kind):
 
 
 def outside(case, module, program, folder, kind):
-    skip_without(module)
+    skip_without(READERS, module)
     folder = pathlib.Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for command in ([program, TEXT, kind, folder], [ENGINES, __file__, case + "_inside", folder]):
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True)
-        print(done.stdout)
-        if done.returncode != 0:
-            sys.exit(f"{command} failed with {done.returncode}:\n{done.stderr[-3000:]}")
+    run(program, TEXT, kind, folder)
+    print(run(READERS, __file__, case + "_inside", folder))
 
 
 if __name__ == "__main__":

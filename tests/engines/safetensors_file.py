@@ -4,6 +4,8 @@ import struct
 
 import numpy as np
 
+TYPES = {"F32": np.float32, "F16": np.float16, "I8": np.int8, "U8": np.uint8}
+
 
 def read_safetensors(path):
     """name -> array; 16-bit types widened to float32."""
@@ -18,7 +20,7 @@ def read_safetensors(path):
         if t["dtype"] == "BF16":
             a = (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
         else:
-            a = np.frombuffer(raw, {"F32": np.float32, "F16": np.float16}[t["dtype"]])
-            a = a.astype(np.float32)
+            a = np.frombuffer(raw, TYPES[t["dtype"]])
+            a = a.astype(np.float32) if t["dtype"] == "F16" else a
         tensors[name] = a.reshape(t["shape"])
     return tensors

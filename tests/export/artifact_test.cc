@@ -205,12 +205,25 @@ TEST(Formats, EveryVerdictOfTheListHolds) {
   EXPECT_EQ(find("target gguf:q4_0", "onnx:int4").verdict, Verdict::exact);
   EXPECT_EQ(find(wide, "onnx:int4").verdict, Verdict::impossible);
   EXPECT_EQ(find(wide, "onnx").verdict, Verdict::exact_after);
+  EXPECT_THAT(find("target gguf:mxfp4", "onnx").reason, HasSubstr("0.5 of the scale"));
   EXPECT_EQ(find("target gguf:q4_0, 2:4 mask", "nm").verdict, Verdict::exact);
   EXPECT_EQ(find("target gguf:q4_0", "nm").verdict, Verdict::impossible);
   EXPECT_EQ(find("dense bf16", "gguf:f32").verdict, Verdict::exact_after);
   EXPECT_EQ(find("dense fp32", "gguf:bf16").verdict, Verdict::impossible);
+  EXPECT_EQ(find("target compressed-tensors:w4a4", "compressed-tensors:w4a4").verdict,
+            Verdict::exact);
+  EXPECT_EQ(
+      find("target compressed-tensors:w4a4-hadamard", "compressed-tensors:w4a4-hadamard").verdict,
+      Verdict::exact);
+  const ExportRow unrounded = find("target compressed-tensors:w4a16", "compressed-tensors:w4a8");
+  EXPECT_EQ(unrounded.verdict, Verdict::impossible);
+  EXPECT_THAT(unrounded.reason, HasSubstr("inputs are not rounded"));
+  const ExportRow free_inputs = find("target gguf:q4_0", "compressed-tensors:w4a8");
+  EXPECT_EQ(free_inputs.verdict, Verdict::exact);
+  EXPECT_THAT(free_inputs.reason, HasSubstr("if inputs are rounded to 8 bits"));
   for (const ExportRow& row : rows) {
-    const bool rotated = row.representation.find("rotated") != std::string::npos;
+    const bool rotated = row.representation.find("rotated") != std::string::npos ||
+                         row.representation.find("-hadamard") != std::string::npos;
     const bool reader_rotates = row.format.starts_with("compressed-tensors");
     const bool archive = row.format == "archive";
     const bool fits = row.verdict != Verdict::impossible;
