@@ -57,7 +57,7 @@ std::vector<std::string> input_grid_names() {
 }
 
 InputFormat nvfp4_input(float global) {
-  return {.bits = 4, .grid = "nvfp4", .global = global};
+  return {.bits = 4, .global = global, .grid = "nvfp4"};
 }
 
 InputFormat mxfp4_input() {

@@ -25,10 +25,10 @@ namespace terse {
 
 struct InputFormat {
   int bits = 8;
-  float scale = 0.0f;  // one for all tokens, learned (qat/lsq.h); 0: each token has its own
+  float scale = 0.0f;   // one for all tokens, learned (qat/lsq.h); 0: each token has its own
+  float global = 1.0f;  // of nvfp4, a power of two: the field's input_global_scale
   ScaleRule rule = ScaleRule::absmax;  // of a token's scale; means nothing where there is one
   std::string grid = "int_signed";     // one of input_grid_names()
-  float global = 1.0f;                 // of nvfp4, a power of two: the field's input_global_scale
   bool operator==(const InputFormat&) const = default;
 };
 
