@@ -10,7 +10,7 @@ from run_codes import Weight
 
 
 def session(model, entries=(), optimized=None):
-    """model: a path, or bytes. `entries`: keys and values of the configuration; `optimized`: what it becomes is left there."""
+    """model: a path, or bytes. `entries`: of its configuration; `optimized`: the graph is left there."""
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
