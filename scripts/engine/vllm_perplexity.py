@@ -20,9 +20,10 @@ import os
 import sys
 import time
 
-# Read when vllm is imported. One process, so that an error is ours to see; 1 GiB for keys and values;
-# threads where the system puts them, since binding wants a machine to itself; nothing from a hub.
-SETTINGS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1",
+# Read when vllm is imported. One process, so that an error is ours to see; 1 GiB for keys and values; one
+# thread, wherever the system puts it: two that wait for each other on a busy machine are far slower, and
+# binding wants a machine to itself; nothing from a hub. What the environment says already stays.
+SETTINGS = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_NO_USAGE_STATS": "1", "VLLM_PLUGINS": "",
             "VLLM_LOGGING_LEVEL": "WARNING", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
 

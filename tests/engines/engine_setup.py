@@ -15,17 +15,19 @@ LLAMA = VENVS / ".venv/bin/python"  # xllamacpp
 PEERS = VENVS / ".venv-peers/bin/python"  # numpy, gguf, torch
 READERS = VENVS / ".venv-engines/bin/python"  # these and transformers, onnxruntime, openvino_genai
 TEXT = ROOT / "LICENSE"
+# Tests run side by side: two threads that spin on a busy machine are far slower than one.
+ALONE = ("--threads", 1, "--bind", "none")
 SKIPPED = 77  # ctest's SKIP_RETURN_CODE
 
 
-def has(python, module):
-    return python.exists() and subprocess.run([python, "-c", f"import {module}"],
-                                              capture_output=True).returncode == 0
+def has(python, *modules):
+    find = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {modules})))"
+    return python.exists() and subprocess.run([python, "-c", find], capture_output=True).returncode == 0
 
 
-def skip_without(python, module):
-    if not has(python, module):
-        print(f"skipped: {python} cannot import {module}")
+def skip_without(python, *modules):
+    if not has(python, *modules):
+        print(f"skipped: {python} has not {' and '.join(modules)}")
         sys.exit(SKIPPED)
 
 
@@ -114,7 +116,7 @@ def train(terse, folder, data, qat, width=256, context=64, steps=60, compute="bf
     recipe = folder / "recipe.toml"
     recipe.write_text(RECIPE.format(width=width, context=context, text=json.dumps(texts()),
                                     data=data, steps=steps, compute=compute, qat=qat))
-    run(terse, "train", recipe, "--out", folder / "run")
+    run(terse, "train", recipe, "--out", folder / "run", *ALONE)
     return folder / "run"
 
 
@@ -130,4 +132,5 @@ def own_ids(engine_model, tokenizer, given, folder):
 
 
 def evaluated(terse, path, data, windows=0):
-    return json.loads(run(terse, "eval", path, "--data", data, "--compute", "fp32", "--windows", windows, "--json"))
+    return json.loads(run(terse, "eval", path, "--data", data, "--compute", "fp32", "--windows", windows, "--json",
+                          *ALONE))
