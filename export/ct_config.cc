@@ -1,5 +1,6 @@
 #include "export/ct_config.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -11,6 +12,8 @@ namespace terse {
 namespace {
 
 using nlohmann::ordered_json;
+
+constexpr const char* kOutput = "lm_head";
 
 struct Layers {
   std::map<CtScheme, std::vector<std::string>> by_scheme;  // modules in forward order
@@ -27,6 +30,18 @@ Layers layers_of(const Artifact& artifact) {
       layers.plain.push_back(ct_module(weight.name));
   }
   return layers;
+}
+
+// One scheme is that of the class; but in vLLM the output matrix is of a class of its own and found
+// by name. Rotated it is not named: vLLM would multiply it with inputs as they are, and so it
+// refuses.
+ordered_json targets_json(const CtScheme& scheme, const std::vector<std::string>& modules,
+                          bool one) {
+  if (!one) return modules;
+  ordered_json targets = ordered_json::array({"Linear"});
+  if (scheme.hadamard == 0 && std::ranges::find(modules, kOutput) != modules.end())
+    targets.push_back(kOutput);
+  return targets;
 }
 
 ordered_json weights_json(const CtScheme& s) {
@@ -104,7 +119,7 @@ std::string ct_config(const Artifact& artifact) {
   for (const auto& [scheme, modules] : layers.by_scheme) {
     formats.insert(scheme.format);
     groups[fmt::format("group_{}", groups.size())] = {
-        {"targets", one ? ordered_json::array({"Linear"}) : ordered_json(modules)},
+        {"targets", targets_json(scheme, modules, one)},
         {"weights", weights_json(scheme)},
         {"input_activations", input_json(scheme)},
         {"output_activations", nullptr},

@@ -61,7 +61,10 @@ std::vector<std::string> compressed_tensors_warnings(const Artifact& artifact) {
     if (!weight.compressed()) continue;
     const CtScheme s = ct_scheme(weight);
     rounds = rounds || s.input_bits < 16;
-    if (s.input_bits < 16 && s.format == "pack-quantized")
+    if (s.input_static && s.format == "pack-quantized")
+      notes.insert(fmt::format(
+          "vLLM has no scheme for {} with one scale for all inputs and refuses it", ct_name(s)));
+    else if (s.input_bits < 16 && s.format == "pack-quantized")
       notes.insert(fmt::format(
           "vLLM leaves inputs of {} unrounded unless Humming is its linear backend (pip install "
           "humming-kernels, --linear-backend humming)",
@@ -73,6 +76,9 @@ std::vector<std::string> compressed_tensors_warnings(const Artifact& artifact) {
           ct_name(s)));
     if (s.input_bits < 16)
       notes.insert("transformers rounds inputs only without CompressedTensorsConfig(dequantize)");
+    if (s.hadamard > 0 && weight.name == "lm_head.weight")
+      notes.insert(
+          "vLLM does not rotate inputs of lm_head; leave it alone: [qat] ignore = [\"lm_head\"]");
     if (s.hadamard > 0)
       notes.insert(
           "transformers rotates inputs only after apply_transform_config(model, "

@@ -24,9 +24,11 @@ using nlohmann::json;
 
 // Of random networks, which add up rounding as badly as any, llama.cpp's logits lie 1 to 5 % off
 // the exact ones with Q types, 1e-6 with F32; with rows of q or k in another order about 100 %.
-constexpr std::array<EngineProgram, 1> kEngines = {{
-    {"llama.cpp", "scripts/engine/llama_perplexity.py", ".venv/bin/python", 0.01, 0.05,
-     "llama.cpp rounds activations to 8 bits in blocks of 32 (F16 and BF16: to 16 bits)"},
+constexpr std::array<EngineProgram, 2> kEngines = {{
+    {"llama.cpp", "scripts/engine/llama_perplexity.py", ".venv/bin/python", "scripts/setup", 0.01,
+     0.05, "llama.cpp rounds activations to 8 bits in blocks of 32 (F16 and BF16: to 16 bits)"},
+    {"vllm", "scripts/engine/vllm_perplexity.py", ".venv-vllm/bin/python", "scripts/setup --vllm",
+     0.03, 0.05, "vLLM computes in bfloat16 on a CPU"},
 }};
 
 class WorkFolder {
@@ -54,8 +56,8 @@ class WorkFolder {
 std::string in_source_tree(const EngineProgram& engine, const char* relative) {
   std::string path = fmt::format("{}/{}", TERSE_SOURCE_DIR, relative);
   if (::access(path.c_str(), R_OK) != 0)
-    fail(ExitCode::usage, "{} is missing, which runs {}; scripts/setup makes it", path,
-         engine.name);
+    fail(ExitCode::usage, "{} is missing, which runs {}; {} makes it", path, engine.name,
+         engine.setup);
   return path;
 }
 

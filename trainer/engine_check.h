@@ -12,9 +12,10 @@
 namespace terse {
 
 struct EngineProgram {
-  const char* name;    // "llama.cpp"
+  const char* name;    // "llama.cpp", "vllm"
   const char* script;  // PROGRAM FILE --windows IDS.json --probe IDS.json, in the source tree
   const char* python;
+  const char* setup;            // the command that installs it
   double perplexity_tolerance;  // relative
   double probe_tolerance;       // of probe_difference
   const char* because;          // why the tolerances are not rounding alone

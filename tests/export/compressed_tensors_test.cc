@@ -242,6 +242,30 @@ TEST(CompressedTensorsConfig, EveryLayerMayDiffer) {
               Contains(AllOf(HasSubstr("model.layers.1.self_attn.qkv_proj"), HasSubstr("vLLM"))));
 }
 
+Artifact with_output(const CodeFormat& format) {
+  Artifact artifact = coded_artifact(format);
+  for (ArtifactWeight& weight : artifact.weights)
+    if (weight.name == "lm_head.weight")
+      weight = compressed_weight(weight.name, std::make_shared<Codes>(random_codes(
+                                                  format, weight.shape[0], weight.shape[1], 1)));
+  return artifact;
+}
+
+// vLLM finds it by name only, and would not rotate its inputs.
+TEST(CompressedTensorsConfig, TheOutputMatrixIsNamedUnlessRotated) {
+  const auto targets = [](const CodeFormat& format) {
+    const TestFolder folder;
+    const Artifact artifact = with_output(format);
+    const std::string path = write(artifact, folder);
+    EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
+    return config_of(path)["quantization_config"]["config_groups"]["group_0"]["targets"];
+  };
+  EXPECT_EQ(targets(int_format(4)), json::array({"Linear", "lm_head"}));
+  EXPECT_EQ(targets(rotated(int_format(4))), json::array({"Linear"}));
+  EXPECT_THAT(compressed_tensors_warnings(with_output(rotated(int_format(4)))),
+              Contains(HasSubstr("lm_head")));
+}
+
 TEST(CompressedTensorsConfig, WarnsOfWhatReadersIgnore) {
   const auto warnings = [](const CodeFormat& format, const std::optional<InputFormat>& input) {
     return compressed_tensors_warnings(coded_artifact(format, input));
@@ -250,6 +274,8 @@ TEST(CompressedTensorsConfig, WarnsOfWhatReadersIgnore) {
   EXPECT_THAT(warnings(int_format(4), InputFormat{.bits = 4}), Contains(HasSubstr("Humming")));
   EXPECT_THAT(warnings(nvfp4_format(), nvfp4_input(8)), Contains(HasSubstr("Blackwell")));
   EXPECT_THAT(warnings(nvfp4_format(), {}), IsEmpty());
+  EXPECT_THAT(warnings(int_format(4), InputFormat{.bits = 8, .scale = 0.5f}),
+              Contains(HasSubstr("refuses")));
   EXPECT_THAT(warnings(rotated(int_format(4)), {}), Contains(HasSubstr("apply_transform_config")));
   EXPECT_THAT(warnings(int_format(1), {}), Contains(HasSubstr("2 to 8 bits")));
   EXPECT_THAT(warnings(int_format(3), {}), Contains(HasSubstr("June 2026")));

@@ -203,8 +203,9 @@ void Parser::add_file_verbs() {
       "terse verify model.gguf --against runs/quickstart-1");
   verify->add_option("path", v->path, "exported file or folder")->required();
   verify->add_option("--against", v->against, "folder of the run")->required();
-  CLI::Option* engine = verify->add_option(
-      "--engine", v->engine, "also run it (llama.cpp): compares perplexity and the logits probe");
+  CLI::Option* engine =
+      verify->add_option("--engine", v->engine,
+                         "also run it (llama.cpp, vllm): compares perplexity and the logits probe");
   verify->add_option("--data", v->data, "prepared data; default: the run's own")->needs(engine);
   verify->add_option("--windows", v->windows, "sequences that the engine scores")
       ->needs(engine)
