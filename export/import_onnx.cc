@@ -16,6 +16,10 @@ namespace {
 constexpr int32_t kFloat = 1, kUint8 = 2, kInt8 = 3, kHalf = 10, kBrain = 16;
 constexpr int64_t kMaxSize = int64_t{1} << 31;
 
+int64_t size_of(int32_t type) {
+  return type == kFloat ? 4 : type == kHalf || type == kBrain ? 2 : 1;
+}
+
 [[noreturn]] void bad(const OnnxFile& file, const std::string& name, const std::string& what) {
   fail(ExitCode::invalid_file, "{}: \"{}\": {}", file.path(), name, what);
 }
@@ -25,6 +29,9 @@ const OnnxTensor& tensor(const OnnxFile& file, const std::string& name, int32_t 
   if (found == nullptr) bad(file, name, "no such initializer");
   if (found->type != type)
     bad(file, name, fmt::format("has the type {}, not {}", found->type, type));
+  // The reader lets those pass whose numbers lie in typed fields, which it does not read.
+  if (static_cast<int64_t>(found->data.size()) != found->numel() * size_of(type))
+    bad(file, name, "has no raw data; write the numbers as raw_data or as external data");
   return *found;
 }
 
@@ -323,7 +330,9 @@ Artifact import_onnx(const std::shared_ptr<const OnnxFile>& file) {
   for (const std::string& name : onnx_weights(*file))
     artifact.weights.push_back(onnx_weight(file, name));
   artifact.shape = read_shape(*file, artifact.weights);
-  artifact.act_bits = static_cast<int64_t>(number_in(*file, "terse.act_bits"));
+  const double act_bits = number_in(*file, "terse.act_bits");
+  if (!(act_bits >= 1 && act_bits <= 32)) bad(*file, "terse.act_bits", "is no number of bits");
+  artifact.act_bits = static_cast<int64_t>(act_bits);
   artifact.metadata = onnx_run_metadata(*file);
   return finished_import(std::move(artifact), file, file->path());
 }

@@ -9,6 +9,7 @@
 
 #include "export/formats.h"
 #include "export/import.h"
+#include "export/import_onnx.h"
 #include "export/inspect.h"
 #include "export/llama_onnx.h"
 #include "export/onnx_pack.h"
@@ -293,6 +294,43 @@ TEST(OnnxModel, VerifyFindsAChangedCode) {
   for (ArtifactWeight& weight : other.weights)
     if (weight.name == name) weight = compressed_weight(name, codes);
   EXPECT_EQ(verify_file(folder / "m", other).different, std::vector<std::string>{name});
+}
+
+// Other writers may put numbers in typed fields (int32_data, float_data) instead of raw_data.
+TEST(OnnxModel, NumbersInTypedFieldsAreAnError) {
+  const TestFolder folder;
+  for (const char* type : {"int8", ""}) {
+    const std::string path = fmt::format("{}/m{}", folder.path(), type);
+    write_llama_onnx(FileSystem::real(), sample({"q8_0", "", ""}), type, path);
+    const std::string whole = read_text(path + "/model.onnx");
+    const OnnxFile file(as_span(whole), "whole");
+    for (const OnnxTensor& tensor : file.tensors()) {
+      if (tensor.name.find(".mlp.up_proj") == tensor.name.npos) continue;
+      std::string moved = whole;
+      const auto* begin = reinterpret_cast<const std::byte*>(whole.data());
+      auto tag = static_cast<size_t>(tensor.data.data() - begin) - 2;  // and the length's varint
+      while (moved[tag] != 0x4a) --tag;
+      moved[tag] = 0x2a;  // raw_data to int32_data
+      const auto other = std::make_shared<const OnnxFile>(as_span(moved), "moved");
+      ASSERT_TRUE(other->find(tensor.name)->data.empty()) << tensor.name;
+      EXPECT_THROW(import_onnx(other), Error) << tensor.name;
+    }
+  }
+}
+
+TEST(OnnxModel, BitsThatAreNoneAreAnError) {
+  const TestFolder folder;
+  write_llama_onnx(FileSystem::real(), sample({"q8_0", "", ""}), "", folder / "m");
+  const std::string whole = read_text(folder / "m/model.onnx");
+  const std::string key = "terse.act_bits";
+  std::string other = whole;
+  const size_t value = whole.find(key) + key.size() + 2;  // behind the value's tag and length
+  ASSERT_EQ(whole.substr(value, 2), "16");
+  for (const char* bits : {"-1", "00", "99", "9e"}) {
+    other.replace(value, 2, bits);
+    const auto file = std::make_shared<const OnnxFile>(as_span(other), "other");
+    EXPECT_THROW(import_onnx(file), Error) << bits;
+  }
 }
 
 }  // namespace
