@@ -18,8 +18,8 @@ namespace {
 
 constexpr const char* kSteps = "exchange/lgreco/steps";
 constexpr const char* kChoice = "exchange/lgreco/choice";
-constexpr int64_t kQuiet = 3;     // steps before a measurement
-constexpr size_t kMostQuiet = 8;  // that are kept
+constexpr int64_t kQuietSteps = 3;  // steps before a measurement
+constexpr size_t kMostQuiet = 8;    // that are kept
 
 }  // namespace
 
@@ -93,7 +93,7 @@ void LgrecoExchange::commit() {
 
 bool LgrecoExchange::quiet(int64_t) const {
   const int64_t place_then = (steps_ + 1) % options_.every;
-  return options_.timer && !options_.replay && place_then >= options_.every - kQuiet;
+  return options_.timer && !options_.replay && place_then >= options_.every - kQuietSteps;
 }
 
 void LgrecoExchange::observe(const StepTimes& times) {

@@ -18,7 +18,7 @@
 namespace terse {
 namespace {
 
-constexpr const char* kChoice = "exchange/choice";
+constexpr const char* kSelection = "exchange/choice";
 
 bool is_saved(const StateReader& state, const char* prefix, const Bucket& bucket) {
   return std::ranges::any_of(bucket.segments, [&](const Segment& s) {
@@ -345,7 +345,7 @@ void SelectExchange::load_inners(const StateReader& state) {
 }
 
 void SelectExchange::save(StateWriter& state) const {
-  state.value(Scope::shared, kChoice, selection_text());
+  state.value(Scope::shared, kSelection, selection_text());
   save_pending(state);
   if (inners_.empty() && !any_lossy()) return;
   for (const auto& exchange : inners())
@@ -353,7 +353,8 @@ void SelectExchange::save(StateWriter& state) const {
 }
 
 void SelectExchange::load(const StateReader& state) {
-  const std::vector<int64_t> choice = parse_selection(state.require_text(Scope::shared, kChoice));
+  const std::vector<int64_t> choice =
+      parse_selection(state.require_text(Scope::shared, kSelection));
   for (size_t b = 0; b < slots_.size(); ++b) slots_[b].choice = choice[b];
   inners_ = any_lossy() ? make_inners() : Inners();
   load_inners(state);

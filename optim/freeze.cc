@@ -11,7 +11,7 @@ namespace terse {
 namespace {
 constexpr double kSettled = 0.96;
 constexpr const char* kNorms = "optim/freeze/norms";
-constexpr const char* kObserved = "optim/freeze/observed";
+constexpr const char* kObservedRatios = "optim/freeze/observed";
 }  // namespace
 
 FreezeRule FreezeRule::fixed(int64_t steps) {
@@ -76,7 +76,7 @@ std::string FreezeRule::reason(int64_t steps) const {
 void FreezeRule::save(StateWriter& state) const {
   if (!is_automatic()) return;
   const auto size = static_cast<int64_t>(norms_.size());
-  state.value(Scope::shared, kObserved, observed_);
+  state.value(Scope::shared, kObservedRatios, observed_);
   state.tensor(Scope::shared, kNorms, {DType::f64, {size}, bytes_of(norms_.data(), size)});
 }
 
@@ -85,7 +85,7 @@ void FreezeRule::load(const StateReader& state) {
   const auto size = static_cast<int64_t>(norms_.size());
   const TensorView view = state.require(Scope::shared, kNorms, DType::f64, {size});
   std::memcpy(norms_.data(), view.data.data(), view.data.size());
-  observed_ = state.require_integer(Scope::shared, kObserved);
+  observed_ = state.require_integer(Scope::shared, kObservedRatios);
 }
 
 }  // namespace terse

@@ -10,10 +10,10 @@
 namespace terse {
 namespace {
 
-constexpr int64_t kGrain = 1 << 15;  // elements a thread takes at least
+constexpr int64_t kKeptGrain = 1 << 15;  // elements a thread takes at least
 
 int64_t row_grain(int64_t columns) {
-  return std::max<int64_t>(1, kGrain / std::max<int64_t>(columns, 1));
+  return std::max<int64_t>(1, kKeptGrain / std::max<int64_t>(columns, 1));
 }
 
 }  // namespace

@@ -11,14 +11,14 @@
 namespace terse {
 namespace {
 
-constexpr int64_t kGrain = 1 << 14;  // elements a thread takes at least
+constexpr int64_t kMaskGrain = 1 << 14;  // elements a thread takes at least
 
 template <typename Body>
 void each_rows(const at::Tensor& t, const Body& body) {
   if (!t.is_cpu())
     fail(ExitCode::usage, "[sparsity] runs on the CPU only; set [train] device = \"cpu\"");
   TERSE_CHECK(t.dim() == 2 && t.is_contiguous(), "contiguous matrix");
-  const int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(t.size(1), 1));
+  const int64_t grain = std::max<int64_t>(1, kMaskGrain / std::max<int64_t>(t.size(1), 1));
   at::parallel_for(0, t.size(0), grain, body);
 }
 

@@ -11,7 +11,7 @@
 namespace terse {
 namespace {
 
-at::Tensor rotated(const at::Tensor& in, int64_t hadamard) {
+at::Tensor rotated_weight(const at::Tensor& in, int64_t hadamard) {
   at::Tensor out = at::empty_like(in);
   rotate_tensor(in, {}, hadamard, out);
   return out;
@@ -31,7 +31,7 @@ void Masked::set_step(int64_t taken) {
 }
 
 at::Tensor Masked::stored(const at::Tensor& weight) const {
-  return hadamard() == 0 ? weight : rotated(weight, hadamard());
+  return hadamard() == 0 ? weight : rotated_weight(weight, hadamard());
 }
 
 void Masked::encode(const at::Tensor& weight, const at::Tensor& decoded) {
@@ -135,7 +135,7 @@ void Masked::add_pruned(const at::Tensor& weight, double factor, const at::Tenso
   if (hadamard() == 0) return add_pruned_tensor(weight, mask_, by, to);
   at::Tensor pruned = at::zeros_like(weight);
   add_pruned_tensor(stored(weight), mask_, by, pruned);
-  to.add_(rotated(pruned, hadamard()));
+  to.add_(rotated_weight(pruned, hadamard()));
 }
 
 void Masked::pull(const at::Tensor& gradient) {

@@ -22,7 +22,7 @@ constexpr size_t kOfWeight = 2;
 constexpr size_t kMostParameters = kOfWeight + 1;
 constexpr size_t kFirstParameter = 2;  // among the arguments of forward
 
-at::Tensor rows_of(const at::Tensor& x) {
+at::Tensor matrix_of(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
 }
 
@@ -36,7 +36,7 @@ class LinearFunction : public Function<LinearFunction> {
                             const std::optional<at::Tensor>& /*the input's step*/,
                             const c10::intrusive_ptr<LinearLayer>& layer) {
     KeptActivation kept;
-    const at::Tensor rows = rows_of(x).contiguous();
+    const at::Tensor rows = matrix_of(x).contiguous();
     at::Tensor input;
     const at::Tensor y = forward_product(*layer, rows, kept, input);
     if (layer->activations)
@@ -59,7 +59,7 @@ class LinearFunction : public Function<LinearFunction> {
       input.kept = {{saved[1], input.columns()}, saved[2], saved[3], saved[4]};
     else
       input.plain = saved[1];
-    const at::Tensor dy = rows_of(grads[0]).contiguous();
+    const at::Tensor dy = matrix_of(grads[0]).contiguous();
     variable_list result(kFirstParameter + kMostParameters + 1);  // one an argument of forward
     const bool step_learns =
         layer->input_edge != 0 && !layer->frozen && ctx->needs_input_grad(layer->input_edge);
@@ -209,7 +209,7 @@ at::Tensor QuantizedLinear::forward(const at::Tensor& x) {
     layer.multiplied = impl_->weight.detach();
   TERSE_CHECK(ready(layer), "{}: forward before refresh", layer.name);
   if (std::exchange(layer.calibrating, false)) {
-    layer.input_step->start(rows_of(x.detach()));
+    layer.input_step->start(matrix_of(x.detach()));
     layer.input_step->refresh(layer.name);
   }
   const std::optional<at::Tensor> none;

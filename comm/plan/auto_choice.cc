@@ -10,7 +10,7 @@ namespace terse {
 namespace {
 
 constexpr size_t kMostMixed = 512;  // buckets; beyond, a mixture is not looked for
-constexpr int kMostSweeps = 4;
+constexpr int kSweeps = 4;
 
 class Predictor {
  public:
@@ -46,7 +46,7 @@ Guess uniform(const Predictor& predictor, size_t buckets, int64_t candidate) {
 Guess mixed(const Predictor& predictor, Guess guess, int64_t candidates) {
   if (guess.choice.size() > kMostMixed) return guess;
   bool again = true;
-  for (int sweep = 0; again && sweep < kMostSweeps; ++sweep) {
+  for (int sweep = 0; again && sweep < kSweeps; ++sweep) {
     again = false;
     for (size_t b = guess.choice.size(); b-- > 0;)
       for (int64_t c = 0; c < candidates; ++c) {

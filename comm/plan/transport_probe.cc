@@ -50,7 +50,7 @@ size_t receive_all(int fd) {
   return all;
 }
 
-double processor_seconds() {
+double busy_seconds() {
   timespec t{};
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
@@ -69,12 +69,12 @@ double measure_transport() {
       ::getsockname(listener.fd(), any, &size) != 0 || ::connect(out.fd(), any, size) != 0)
     return 0;
   const Socket in(::accept(listener.fd(), nullptr, nullptr));
-  const double begin = processor_seconds();
+  const double begin = busy_seconds();
   std::thread sender([&] { send_all(out.fd()); });
   const size_t bytes = receive_all(in.fd());
   if (bytes < kPiece * kPieces) ::shutdown(out.fd(), SHUT_RDWR);
   sender.join();
-  return bytes == 0 ? 0 : (processor_seconds() - begin) / static_cast<double>(bytes);
+  return bytes == 0 ? 0 : (busy_seconds() - begin) / static_cast<double>(bytes);
 }
 
 }  // namespace terse
