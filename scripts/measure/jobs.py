@@ -17,7 +17,8 @@ class Failed(Exception):
 
 
 def pinned(core):
-    return ["taskset", "-c", str(sorted(os.sched_getaffinity(0))[core])]
+    cores = sorted(os.sched_getaffinity(0))
+    return ["taskset", "-c", str(cores[core % len(cores)])]
 
 
 def run(commands):
@@ -31,9 +32,9 @@ def run(commands):
     return [out for out, _ in outputs]
 
 
-def cluster(link, launcher):
+def cluster(link, launcher, hosts=2):
     shaped = ["--link", link] if link else []
-    return [str(ROOT / "scripts/cluster"), "--hosts", "2", "--cores-per-host", "1", *shaped,
+    return [str(ROOT / "scripts/cluster"), "--hosts", str(hosts), "--cores-per-host", "1", *shaped,
             "--launcher", launcher, "--"]
 
 
