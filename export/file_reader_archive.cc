@@ -68,37 +68,63 @@ Artifact import_folder(const std::string& path) {
   return import_file(in_folder(path));
 }
 
-std::map<int, int64_t> histogram(const ArchiveFile& file, const ArchiveTensor& tensor) {
-  CodeCounts counts;
-  if (tensor.dtype == DType::i8)
-    file.read(tensor, [&](std::span<const std::byte> piece) {
-      counts.add({reinterpret_cast<const int8_t*>(piece.data()), piece.size()});
-    });
-  return counts.histogram();
+InspectTensor as_it_stands(const ArchiveTensor& tensor) {
+  return {tensor.name,
+          fmt::format("{}{}", dtype_name(tensor.dtype), tensor.coded ? "*" : ""),
+          tensor.shape,
+          static_cast<int64_t>(tensor.stored.size()),
+          {}};
 }
 
-// What the file says of the layer's input, beside the tensor that has its codes or values.
-std::string input_beside(const ArchiveFile& file, std::string tensor) {
-  for (const std::string_view part : {"/codes", "/values"})
-    if (tensor.ends_with(part)) tensor.resize(tensor.size() - part.size());
-  const auto found = file.metadata().find("input/" + tensor);
-  return found == file.metadata().end() ? "" : shortened(found->second);
+// A weight as the matrix that it is, with all that it takes in the file; "*": entropy-coded.
+InspectTensor inspect_weight(const std::shared_ptr<const ArchiveFile>& file,
+                             const std::string& name) {
+  const ArtifactWeight weight = archive_weight(file, name);
+  InspectTensor out{name, std::string(dtype_name(weight.dtype)), weight.shape, 0, {}};
+  if (weight.input) out.input = to_string(*weight.input);
+  if (weight.compressed()) {
+    out.type = code_type(*weight.format);
+    CodeCounts counts;
+    counts.add(weight.codes().codes);
+    out.histogram = counts.histogram();
+  }
+  bool coded = false;
+  for (const ArchiveTensor* part : archive_parts(*file, name)) {
+    out.bytes += static_cast<int64_t>(part->stored.size());
+    coded |= part->coded;
+  }
+  if (coded) out.type += "*";
+  return out;
+}
+
+void add_weights(Inspection& out, const std::shared_ptr<const ArchiveFile>& file) {
+  for (const std::string& name : archive_weights(*file)) {
+    out.tensors.push_back(inspect_weight(file, name));
+    out.parameters += out.tensors.back().elements();
+  }
+  if (const ArchiveTensor* tokenizer = file->find("tokenizer.model"); tokenizer != nullptr)
+    out.tensors.push_back(as_it_stands(*tokenizer));
 }
 
 Inspection inspect_archive(const std::string& path) {
-  const ArchiveFile file(path);
+  const auto file = std::make_shared<const ArchiveFile>(path);
   Inspection out;
   out.path = path;
   out.format = kArchiveReader.name;
-  out.checksums = checksum_state(file);
+  out.checksums = checksum_state(*file);
   out.bytes = file_bytes(path);
-  for (const auto& [key, value] : file.metadata()) out.metadata.emplace_back(key, shortened(value));
-  for (const ArchiveTensor& tensor : file.tensors()) {
-    out.tensors.push_back(
-        {tensor.name, fmt::format("{}{}", dtype_name(tensor.dtype), tensor.coded ? "*" : ""),
-         tensor.shape, static_cast<int64_t>(tensor.stored.size()),
-         out.checksums == "ok" ? histogram(file, tensor) : std::map<int, int64_t>(),
-         input_beside(file, tensor.name)});
+  for (const auto& [key, value] : file->metadata())
+    out.metadata.emplace_back(key, shortened(value));
+  try {
+    if (out.checksums == "ok") add_weights(out, file);
+  } catch (const Error& e) {  // tensors that are no model's: as they stand
+    out.tensors.clear();
+    out.parameters = 0;
+    out.metadata.emplace_back("not decoded", e.what());
+  }
+  if (!out.tensors.empty()) return out;
+  for (const ArchiveTensor& tensor : file->tensors()) {
+    out.tensors.push_back(as_it_stands(tensor));
     out.parameters += tensor.numel();
   }
   return out;

@@ -86,8 +86,8 @@ Inspection inspect(const std::string& path) {
     const GgufBlockInfo& info = *gguf_block_info(tensor.type);
     out.tensors.push_back({tensor.name, info.name, tensor.shape,
                            static_cast<int64_t>(tensor.data.size()), histogram(tensor, info)});
-    out.parameters += tensor.numel();
   }
+  for (const GgufTensor* tensor : gguf_weights(file)) out.parameters += tensor->numel();
   return out;
 }
 

@@ -1,7 +1,5 @@
 // A Hugging Face folder: one safetensors file or shards, dense or compressed-tensors.
-#include <functional>
 #include <memory>
-#include <numeric>
 
 #include "base/error.h"
 #include "export/file_reader.h"
@@ -54,11 +52,6 @@ int64_t bytes_of_module(const HfTensors& tensors, const std::string& module) {
   return bytes;
 }
 
-std::string type_of(const CodeFormat& format) {
-  if (format.grid == "fp4") return format.group == 16 ? "NVFP4" : "MXFP4";
-  return fmt::format("INT{}", format.bits);
-}
-
 void add_compressed(Inspection& out, const std::string& folder, const HfTensors& tensors) {
   const Artifact artifact = import_hf(folder);
   for (const ArtifactWeight& weight : artifact.weights) {
@@ -70,7 +63,7 @@ void add_compressed(Inspection& out, const std::string& folder, const HfTensors&
                          {}};
     if (weight.input) tensor.input = to_string(*weight.input);
     if (weight.compressed()) {
-      tensor.type = type_of(*weight.format);
+      tensor.type = code_type(*weight.format);
       CodeCounts counts;
       counts.add(weight.codes().codes);
       tensor.histogram = counts.histogram();
@@ -100,9 +93,7 @@ Inspection inspect(const std::string& folder) {
   if (out.tensors.empty())
     for (const std::string& name : tensors.names())
       out.tensors.push_back(inspect_tensor(name, tensors.require(name)));
-  for (const InspectTensor& tensor : out.tensors)
-    out.parameters +=
-        std::accumulate(tensor.shape.begin(), tensor.shape.end(), int64_t{1}, std::multiplies<>());
+  for (const InspectTensor& tensor : out.tensors) out.parameters += tensor.elements();
   return out;
 }
 

@@ -1,5 +1,7 @@
 // An ONNX model, alone or in the folder that terse exports.
+#include <map>
 #include <memory>
+#include <set>
 
 #include "base/error.h"
 #include "export/file_reader.h"
@@ -65,14 +67,29 @@ const char* type_name(int32_t type) {
   }
 }
 
-std::map<int, int64_t> histogram(const std::shared_ptr<const OnnxFile>& file,
-                                 const OnnxTensor& tensor) {
-  CodeCounts counts;
-  const bool whole = tensor.type == 2 || tensor.type == 3;
-  if (!whole || !tensor.name.ends_with(".weight")) return counts.histogram();
+InspectTensor as_it_stands(const OnnxTensor& tensor) {
+  return {tensor.name,
+          type_name(tensor.type),
+          tensor.shape,
+          static_cast<int64_t>(tensor.data.size()),
+          {}};
+}
+
+// A weight as the matrix that it is, with all that it takes in the file.
+InspectTensor inspect_weight(const std::shared_ptr<const OnnxFile>& file,
+                             const OnnxTensor& tensor) {
   const ArtifactWeight weight = onnx_weight(file, tensor.name);
-  if (weight.compressed()) counts.add(weight.codes().codes);
-  return counts.histogram();
+  InspectTensor out = as_it_stands(tensor);
+  out.shape = weight.shape;
+  if (weight.input) out.input = to_string(*weight.input);
+  for (const std::string& name : onnx_beside(*file, tensor.name))
+    out.bytes += static_cast<int64_t>(file->find(name)->data.size());
+  if (!weight.compressed()) return out;
+  out.type = code_type(*weight.format);
+  CodeCounts counts;
+  counts.add(weight.codes().codes);
+  out.histogram = counts.histogram();
+  return out;
 }
 
 Inspection inspect(const std::string& path) {
@@ -88,16 +105,14 @@ Inspection inspect(const std::string& path) {
     out.metadata.emplace_back("nodes." + op, fmt::format("{}", count));
   for (const auto& [key, value] : file->metadata())
     if (!says_onnx_input(key)) out.metadata.emplace_back(key, shortened(value));
+  std::set<std::string> beside;  // what counts with its weight
+  for (const std::string& name : onnx_weights(*file))
+    for (const std::string& one : onnx_beside(*file, name)) beside.insert(one);
   for (const OnnxTensor& tensor : file->tensors()) {
-    out.tensors.push_back({tensor.name, type_name(tensor.type), tensor.shape,
-                           static_cast<int64_t>(tensor.data.size()), histogram(file, tensor)});
-    if (tensor.name.ends_with(".weight")) {
-      const ArtifactWeight weight = onnx_weight(file, tensor.name);
-      int64_t n = 1;
-      for (const int64_t d : weight.shape) n *= d;
-      out.parameters += n;
-      if (weight.input) out.tensors.back().input = to_string(*weight.input);
-    }
+    if (beside.contains(tensor.name)) continue;
+    const bool weight = tensor.name.ends_with(".weight");
+    out.tensors.push_back(weight ? inspect_weight(file, tensor) : as_it_stands(tensor));
+    if (weight) out.parameters += out.tensors.back().elements();
   }
   return out;
 }

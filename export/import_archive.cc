@@ -270,6 +270,15 @@ std::vector<std::string> archive_weights(const ArchiveFile& file) {
   return names;
 }
 
+std::vector<const ArchiveTensor*> archive_parts(const ArchiveFile& file, const std::string& name) {
+  std::vector<const ArchiveTensor*> parts;
+  if (const ArchiveTensor* whole = file.find(name); whole != nullptr) parts.push_back(whole);
+  for (const std::string_view part : kParts)
+    if (const ArchiveTensor* found = file.find(fmt::format("{}{}", name, part)); found != nullptr)
+      parts.push_back(found);
+  return parts;
+}
+
 ArtifactWeight archive_weight(const std::shared_ptr<const ArchiveFile>& file,
                               const std::string& name) {
   ArtifactWeight weight;

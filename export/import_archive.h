@@ -16,6 +16,8 @@ Artifact import_archive(const std::shared_ptr<const ArchiveFile>& file);
 Metadata archive_run_metadata(const ArchiveFile& file);
 // Names of the weights in the file, in its order.
 std::vector<std::string> archive_weights(const ArchiveFile& file);
+// The tensors that a weight consists of: itself, or its codes, scales, places, ...
+std::vector<const ArchiveTensor*> archive_parts(const ArchiveFile& file, const std::string& name);
 // A single weight; Error(invalid_file) if it is damaged or not there.
 ArtifactWeight archive_weight(const std::shared_ptr<const ArchiveFile>& file,
                               const std::string& name);

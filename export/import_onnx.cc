@@ -319,6 +319,18 @@ std::vector<std::string> onnx_weights(const OnnxFile& file) {
   return names;
 }
 
+std::vector<std::string> onnx_beside(const OnnxFile& file, const std::string& name) {
+  const auto from = [&](const OnnxNode* node, const char* op, size_t first) {
+    std::vector<std::string> names;
+    if (node == nullptr || node->op != op) return names;
+    for (size_t i = first; i < node->inputs.size(); ++i)
+      if (file.find(node->inputs[i]) != nullptr) names.push_back(node->inputs[i]);
+    return names;
+  };
+  std::vector<std::string> names = from(taker(file, name, 1), "MatMulNBits", 2);
+  return names.empty() ? from(taker(file, name, 0), "DequantizeLinear", 1) : names;
+}
+
 ArtifactWeight onnx_weight(const std::shared_ptr<const OnnxFile>& file, const std::string& name) {
   ArtifactWeight weight = stored_weight(file, name);
   weight.input = onnx_input(*file, name);

@@ -18,4 +18,7 @@ std::vector<std::string> onnx_weights(const OnnxFile& file);
 // Error(invalid_file) if it is damaged, or if no node that terse knows takes it.
 ArtifactWeight onnx_weight(const std::shared_ptr<const OnnxFile>& file, const std::string& name);
 
+// Names of the initializers that stand beside its codes: scales and zero points.
+std::vector<std::string> onnx_beside(const OnnxFile& file, const std::string& name);
+
 }  // namespace terse

@@ -20,10 +20,14 @@ double per_weight(int64_t bytes, int64_t parameters) {
 
 }  // namespace
 
-double InspectTensor::bits_per_weight() const {
+int64_t InspectTensor::elements() const {
   int64_t n = 1;
   for (int64_t d : shape) n *= d;
-  return per_weight(bytes, n);
+  return n;
+}
+
+double InspectTensor::bits_per_weight() const {
+  return per_weight(bytes, elements());
 }
 
 std::string shortened(std::string text) {
@@ -39,6 +43,12 @@ bool starts_with_bytes(const std::string& path, size_t at, std::string_view byte
   const auto all = file.bytes();
   return all.size() >= at + bytes.size() &&
          std::memcmp(all.data() + at, bytes.data(), bytes.size()) == 0;
+}
+
+std::string code_type(const CodeFormat& format) {
+  if (format.grid != "fp4") return fmt::format("INT{}", format.bits);
+  if (format.scale_type == ScaleType::e4m3) return "NVFP4";
+  return format.scale_type == ScaleType::e8m0 ? "MXFP4" : "FP4";
 }
 
 int64_t file_bytes(const std::string& path) {

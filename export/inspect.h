@@ -10,18 +10,19 @@ namespace terse {
 
 struct InspectTensor {
   std::string name;
-  std::string type;  // "F32", "Q4_0", "INT4", ...
+  std::string type;  // "F32", "Q4_0", "INT4", ...; "*" behind it: entropy-coded
   std::vector<int64_t> shape;
-  int64_t bytes = 0;
+  int64_t bytes = 0;  // of a weight in codes: with scales and whatever else stands beside them
   std::map<int, int64_t> histogram;  // code -> count, where the type has codes
   // What becomes of the layer's input (qat/input_format.h); empty: the file says nothing.
   std::string input = "";
+  int64_t elements() const;
   double bits_per_weight() const;
 };
 
 struct Inspection {
   std::string path;
-  std::string format;  // "gguf", "safetensors", "hf", "compressed-tensors"
+  std::string format;  // "gguf", "safetensors", "hf", "compressed-tensors", "onnx", "archive"
   int64_t bytes = 0;   // of the file
   int64_t parameters = 0;
   std::string checksums;                                      // "ok", "none" or the error
@@ -29,7 +30,7 @@ struct Inspection {
   std::vector<InspectTensor> tensors;
 };
 
-// GGUF, safetensors, or a Hugging Face folder. Reads all data once (checksums,
+// Any file or folder that terse exports. Reads all data once (checksums,
 // histograms). Error(invalid_file) if it cannot be read; a wrong checksum is reported, not thrown.
 Inspection inspect_file(const std::string& path);
 std::string to_text(const Inspection& inspection);

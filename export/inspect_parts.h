@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/tensor_view.h"
 #include "export/inspect.h"
+#include "qat/codes.h"
 
 namespace terse {
 
@@ -20,6 +21,9 @@ bool starts_with_bytes(const std::string& path, size_t at, std::string_view byte
 int64_t file_bytes(const std::string& path);
 // A tensor of a safetensors file as it stands there.
 InspectTensor inspect_tensor(const std::string& name, const TensorView& view);
+
+// "INT4", "NVFP4", ...: of a matrix of codes.
+std::string code_type(const CodeFormat& format);
 
 // "ok", "none", or what is wrong.
 template <typename File>

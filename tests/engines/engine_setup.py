@@ -60,10 +60,10 @@ def make_model(program, folder, kind):
     return folder / "model.gguf"
 
 
-def random_windows(length, vocab=600):
-    """Two windows: BOS and as many random ids."""
+def random_windows(length, vocab=600, windows=2):
+    """BOS and as many random ids each."""
     ids, state = [], 1
-    for _ in range(2 * length):
+    for _ in range(windows * length):
         state = state * 6364136223846793005 % 2**64
         ids.append(3 + (state >> 33) % (vocab - 3))
     return [[1] + ids[i:i + length] for i in range(0, len(ids), length)]

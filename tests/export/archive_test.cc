@@ -208,9 +208,8 @@ TEST(ArchiveInputs, ComeBackAreShownAndVerified) {
     std::map<std::string, std::string> shown;
     for (const InspectTensor& tensor : inspect_file(path).tensors)
       if (!tensor.input.empty()) shown[tensor.name] = tensor.input;
-    EXPECT_EQ(shown,
-              (std::map<std::string, std::string>{{up + "/values", "half_int b4 rms"},
-                                                  {down + "/values", "int_signed b8 at 0.1"}}));
+    EXPECT_EQ(shown, (std::map<std::string, std::string>{{up, "half_int b4 rms"},
+                                                         {down, "int_signed b8 at 0.1"}}));
     EXPECT_THAT(verify_file(path, artifact).different, IsEmpty());
     for (ArtifactWeight& weight : artifact.weights)
       if (weight.name == down) weight.input->scale = 0.2f;
@@ -239,14 +238,14 @@ TEST(NmFolder, TakesWhatItShould) {
   const TestFolder folder;
   const Artifact artifact = sample_artifact({.weights = "bf16", .pattern = "2:4"});
   export_artifact(FileSystem::real(), artifact, resolve_format("nm"), folder / "nm");
+  int found = 0;
   for (const InspectTensor& tensor : inspect_file(folder / "nm").tensors) {
-    if (tensor.name == "model.layers.0.mlp.up_proj.weight/values") {
-      EXPECT_EQ(tensor.bytes, 96 * 64 / 2 * 2);
-    }
-    if (tensor.name == "model.layers.0.mlp.up_proj.weight/positions") {
-      EXPECT_EQ(tensor.bytes, 96 * 64 / 8);  // 2 of 4 bits
-    }
+    if (tensor.name != "model.layers.0.mlp.up_proj.weight") continue;
+    EXPECT_EQ(tensor.bytes, 96 * 64 / 2 * 2 + 96 * 64 / 8);  // two of four bits say where
+    EXPECT_EQ(tensor.bits_per_weight(), 9.0);
+    ++found;
   }
+  EXPECT_EQ(found, 1);
 }
 
 TEST(NmFolder, MultipliesWhatItHolds) {

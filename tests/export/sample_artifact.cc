@@ -71,6 +71,7 @@ const std::map<std::string, CodeFormat>& formats() {
       {"mxfp4", {"fp4", 4, -12, 12, 0.0f, 32, S::e8m0, 0, "", 0.5f}},
       {"nvfp4", {"fp4", 4, -12, 12, 0.0f, 16, S::e4m3, 0, "", 0.5f}},
       {"int2", {"int_signed", 2, -2, 1, 0.0f, 64, S::f16, 0}},
+      {"int8", {"int_signed", 8, -128, 127, 0.0f, 32, S::f16, 0}},
       {"half_int3", {"half_int", 3, -4, 3, 0.5f, 32, S::f16, 0}},
   };
   return all;

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -10,6 +11,7 @@
 #include "export/safetensors.h"
 #include "qat/codes.h"
 #include "qat/targets.h"
+#include "tests/support/test_name.h"
 
 namespace terse {
 namespace {
@@ -97,6 +99,136 @@ TEST(LabEncode, EveryTargetDecodesByItsRule) {
     }
   }
 }
+
+// E2M1 out of its four bits.
+float e2m1(int8_t bits) {
+  constexpr float kSizes[] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+  return kSizes[bits & 7] * (bits >> 3 ? -1.0f : 1.0f);
+}
+
+std::pair<double, double> levels_of(const std::string& grid, int bits) {
+  const double half = 1 << (bits - 1);
+  if (grid == "half_int") return {-half + 0.5, half - 0.5};
+  if (grid == "int_signed") return {-half, half - 1};
+  if (grid == "int_symmetric") return {1 - half, half - 1};
+  return grid == "ternary" ? std::pair{-1.0, 1.0} : std::pair{-6.0, 6.0};
+}
+
+// The distance of z from the nearest level, tried one by one.
+double nearest(std::pair<double, double> levels, bool fp4, double z, double step) {
+  double least = INFINITY;
+  if (fp4)
+    for (int8_t bits = 0; bits < 16; ++bits)
+      least = std::min(least, std::fabs(z - double{e2m1(bits)} * step));
+  else
+    for (double level = levels.first; level <= levels.second; ++level)
+      least = std::min(least, std::fabs(z - level * step));
+  return least;
+}
+
+struct Kind {
+  const char* grid;
+  int bits;
+  const char* estimator;
+};
+
+// What the estimator lets pass, by the formulas of qat/estimator.h; z, the decoded value and the
+// step in fp64. `levels`: the least and the largest.
+bool passes(const std::string& estimator, double z, double decoded, double step,
+            std::pair<double, double> levels, bool fp4) {
+  const double reach = std::max(-levels.first, levels.second);
+  if (estimator == "clip(0.7)") return std::fabs(z) <= 0.7 * reach * step;
+  if (estimator == "trust(0.5)") {
+    const double widest = fp4 ? 2 * step : step;
+    return std::fabs(decoded - z) <= 0.5 * widest / 2 * (1 + 1e-6);
+  }
+  if (estimator == "lsq") return levels.first <= z / step && z / step <= levels.second;
+  return true;
+}
+
+class LabEncodes : public ::testing::TestWithParam<Kind> {};
+
+TEST_P(LabEncodes, ValuesAndTrustByTheirFormulas) {
+  const Folder folder;
+  const auto& [grid, bits, estimator] = GetParam();
+  const bool learned = std::string(estimator) == "lsq", fp4 = std::string(grid) == "fp4";
+  constexpr int64_t kRows = 4, kColumns = 96, kGroup = 32;
+  std::vector<float> values(kRows * kColumns);
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = std::sin(1.3f * static_cast<float>(i)) * (i % 11 == 0 ? 2.5f : 0.8f);
+  values[5] = 60;  // beyond what a learned step of 8 bits reaches
+  values[50] = -5;
+  write(folder / "in", values, {kRows, kColumns});
+  LabEncodeOptions o = options(folder, "none");
+  o.qat.grid = grid;
+  o.qat.weight_bits = bits;
+  o.qat.estimator = estimator;
+  o.qat.group = kGroup;
+  o.qat.hadamard = 0;
+  lab_encode(o);
+
+  const SafetensorsFile file(folder / "out");
+  EXPECT_EQ(file.metadata().at("estimator"), estimator);
+  const CodeFormat format = parse_code_format(file.metadata().at("format"));
+  ASSERT_EQ(format.group, kGroup);
+  const auto codes = file.require("w.codes", DType::i8, {kRows, kColumns}).as<int8_t>();
+  const auto scales = file.require("w.scales", DType::f32, {kRows, kColumns / kGroup}).as<float>();
+  const auto decoded = file.require("w.decoded", DType::f32, {kRows, kColumns}).as<float>();
+  const auto trust = file.require("w.trust", DType::u8, {kRows, kColumns}).as<uint8_t>();
+  const float offset = std::string(grid) == "half_int" ? 0.5f : 0.0f;
+  const std::pair<double, double> levels = levels_of(grid, bits);
+  size_t passed = 0;
+  for (size_t i = 0; i < values.size(); ++i) {
+    const size_t group = i / kGroup;
+    const float level = fp4 ? e2m1(codes[i]) : static_cast<float>(codes[i]) + offset;
+    ASSERT_LE(levels.first, level);
+    ASSERT_GE(levels.second, level);
+    ASSERT_EQ(decoded[i], level * scales[group]) << i;
+    // The nearest level, up to rounding to fp32: of the scale's inverse and the product with it
+    // near a tie, and of the decoded value.
+    const double rounding = (std::fabs(values[i]) + std::fabs(decoded[i])) * 0x1p-22;
+    ASSERT_LE(std::fabs(double{values[i]} - decoded[i]),
+              nearest(levels, fp4, values[i], scales[group]) + rounding)
+        << i;
+    const bool expected = passes(estimator, values[i], decoded[i], scales[group], levels, fp4);
+    ASSERT_EQ(trust[i] != 0, expected) << i << " " << values[i] << " " << decoded[i];
+    passed += trust[i];
+  }
+  if (std::string(estimator) == "straight_through") {
+    EXPECT_EQ(passed, values.size());
+  } else {  // some pass, some do not
+    EXPECT_GT(passed, values.size() / 8);
+    EXPECT_LT(passed, values.size());
+  }
+  for (size_t g = 0; learned && g < scales.size(); ++g) {
+    double sum = 0;  // s0 of LSQ's paper, 2 mean |z| / sqrt(Qp)
+    for (size_t i = g * kGroup; i < (g + 1) * kGroup; ++i) sum += std::fabs(values[i]);
+    const double qp = std::max<double>((1 << (bits - 1)) - 1, 1);
+    // ln s is learned, in fp32: a rounding of a number below 4, and one of s.
+    EXPECT_NEAR(scales[g] / (2 * sum / kGroup / std::sqrt(qp)), 1.0, 4e-7);
+  }
+}
+
+std::vector<Kind> every_kind() {
+  std::vector<Kind> all;
+  for (const auto& [grid, bits] : {std::pair{"half_int", 3},
+                                   {"half_int", 1},
+                                   {"int_signed", 4},
+                                   {"int_symmetric", 8},
+                                   {"ternary", 2},
+                                   {"fp4", 4}})
+    for (const char* estimator : {"trust(0.5)", "clip(0.7)", "straight_through", "lsq"})
+      // Levels that are not evenly spaced have no step to learn.
+      if (std::string(grid) != "fp4" || std::string(estimator) != "lsq")
+        all.push_back({grid, bits, estimator});
+  return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(EveryGridAndEstimator, LabEncodes, ::testing::ValuesIn(every_kind()),
+                         [](const auto& test) {
+                           const Kind& k = test.param;
+                           return test_name(fmt::format("{} {} {}", k.grid, k.bits, k.estimator));
+                         });
 
 TEST(LabEncode, BitnetHasOneScale) {
   const Folder folder;

@@ -1,5 +1,5 @@
-// Learned steps: against QuEST's LSQ baseline (golden/make_lsq.py), against LibTorch's autograd of
-// the formula in fp64, and inside a linear layer.
+// Learned steps: against QuEST's LSQ baseline and ParetoQ's (golden/make_lsq.py, make_paretoq.py),
+// against LibTorch's autograd of the formula in fp64, and inside a linear layer.
 #include "qat/lsq.h"
 
 #include <ATen/ATen.h>
@@ -68,6 +68,41 @@ TEST(Lsq, EqualsQuestsBaseline) {
     EXPECT_TRUE(at::allclose(ours.weight, d_values, 3e-7, 0));
     const double scaled = ours.parameters.at(0).item<double>() * step;
     EXPECT_NEAR(scaled, d_step, 2e-5 * std::fabs(d_step) + 1e-7);
+  }
+  EXPECT_TRUE(file.done());
+}
+
+TEST(Lsq, EqualsParetoQ) {
+  GoldenFile file("qat/golden/paretoq.bin");
+  const int64_t cases = file.integer();
+  ASSERT_GT(cases, 0);
+  for (int64_t i = 0; i < cases; ++i) {
+    const int64_t rows = file.integer(), columns = file.integer(), bits = file.integer();
+    const int64_t steps = file.integer();
+    SCOPED_TRACE(fmt::format("{} bits, {} x {}, {} steps", bits, rows, columns, steps));
+    const auto list = [&] { return tensor_of(file.list<float>(rows * columns), rows, columns); };
+    const at::Tensor logs = tensor_of(file.list<float>(steps), 1, steps).view({steps});
+    const at::Tensor values = list(), d = list(), output = list(), d_values = list();
+    const at::Tensor d_steps = tensor_of(file.list<float>(steps), 1, steps).view({steps});
+
+    const auto lsq =
+        make_lsq("w", learned("int_signed", static_cast<int>(bits), steps == 1 ? -1 : 0), values);
+    const at::Tensor log = lsq->parameters().at(0).value.detach();
+    ASSERT_EQ(log.numel(), steps);
+    log.copy_(logs.view(log.sizes()));
+    at::Tensor decoded = at::empty_like(values);
+    lsq->encode(values, decoded);
+    EXPECT_TRUE(at::equal(decoded, output));
+    const RepresentationGradients ours = lsq->backward(d);
+    EXPECT_TRUE(at::equal(ours.weight, d_values));
+    // Rows: ParetoQ divides by the root of the matrix' elements, LSQ's paper and terse by that of
+    // those which share the step.
+    const double root = std::sqrt(static_cast<double>(steps));
+    const at::Tensor scale = at::tensor(lsq->codes().scales, at::kDouble) / root;
+    const at::Tensor d_ours = ours.parameters.at(0).to(at::kDouble).view({steps}) * scale;
+    // Sums of up to 384 products in fp32 there, which may cancel.
+    const double size = d_steps.abs().max().item<double>();
+    EXPECT_TRUE(at::allclose(d_ours, d_steps.to(at::kDouble), 2e-5, 1e-6 * size));
   }
   EXPECT_TRUE(file.done());
 }
