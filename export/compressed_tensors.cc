@@ -146,26 +146,31 @@ bool has_fp4(const Artifact& artifact) {
 }  // namespace
 
 const std::vector<std::string>& compressed_tensors_types() {
-  static const std::vector<std::string> types = {"",         "w4a16", "w8a16",         "w8a8",
-                                                 "w4a8",     "w4a4",  "w4a4-hadamard", "nvfp4",
-                                                 "nvfp4a16", "mxfp4", "mxfp4a16"};
+  static const std::vector<std::string> types = {
+      "",      "w4a16", "w8a16", "w8a8",  "w4a8",  "w4a4",     "w4a4-hadamard", "w2a16",
+      "w3a16", "w5a16", "w6a16", "w7a16", "nvfp4", "nvfp4a16", "mxfp4",         "mxfp4a16"};
   return types;
 }
 
 void check_compressed_tensors(const Artifact& artifact, const std::string& type) {
+  bool compressed = false;
   for (const ArtifactWeight& weight : artifact.weights) {
     if (!weight.compressed()) continue;
+    compressed = true;
     const Fit fit = ct_fit(*weight.format);
     if (fit.verdict == Verdict::impossible)
       fail(ExitCode::usage, "{} cannot be stored as compressed-tensors: {}", weight.name,
            fit.reason);
-    const std::string name = ct_name(ct_scheme(weight));
-    if (!type.empty() && name != type)
+    if (!ct_is(weight, type))
       fail(ExitCode::usage,
-           "{} is {}, not {}; --format compressed-tensors stores every layer as what it is, or "
-           "train with [qat] target = \"compressed-tensors:{}\"",
-           weight.name, name, type, type);
+           "{} is {}, not {}; --format compressed-tensors stores every layer as what it is, or {}",
+           weight.name, ct_name(ct_scheme(weight)), type, ct_training(type));
   }
+  if (!type.empty() && !compressed)
+    fail(ExitCode::usage,
+         "compressed-tensors:{} needs codes, but this model was trained without; quantizing it now "
+         "would change it. Export hf, or {}",
+         type, ct_training(type));
 }
 
 void write_compressed_tensors(FileSystem& fs, const Artifact& artifact, const std::string& type,

@@ -1,6 +1,7 @@
 #include "export/ct_scheme.h"
 
 #include "base/error.h"
+#include "qat/targets.h"
 
 namespace terse {
 namespace {
@@ -125,6 +126,21 @@ std::string ct_name(const CtScheme& scheme) {
   if (!scheme.input_fp4) name += fmt::format("a{}", scheme.input_bits);
   if (scheme.hadamard > 0) name += "-hadamard";
   return name;
+}
+
+bool ct_is(const ArtifactWeight& weight, const std::string& name) {
+  return name.empty() || ct_name(ct_scheme(weight)) == name;
+}
+
+std::string ct_training(const std::string& name) {
+  const std::string target = "compressed-tensors:" + name;
+  if (find_target(target) != nullptr)
+    return fmt::format("train with [qat] target = \"{}\"", target);
+  const int bits = std::stoi(name.substr(1));
+  const std::optional<InputFormat> input = ct_input(name);
+  return fmt::format(
+      "train with [qat] target = \"none\", grid = \"int_signed\", weight_bits = {}{}, hadamard = 0",
+      bits, input ? fmt::format(", act_bits = {}, estimator = \"lsq\"", input->bits) : "");
 }
 
 std::optional<InputFormat> ct_input(const std::string& name) {

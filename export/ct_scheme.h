@@ -40,6 +40,10 @@ CtScheme ct_scheme(const ArtifactWeight& weight);
 // "w4a16", "w8a8", "w4a4-hadamard"; "nvfp4" and "mxfp4" with inputs of their own kind, "nvfp4a16"
 // and "mxfp4a16" without: the field's short names.
 std::string ct_name(const CtScheme& scheme);
+// Whether a weight that fits is of this name; of none: it may be anything.
+bool ct_is(const ArtifactWeight& weight, const std::string& name);
+// "train with [qat] ...", so that layers get this name.
+std::string ct_training(const std::string& name);
 // What such a name says of inputs; empty: nothing.
 std::optional<InputFormat> ct_input(const std::string& name);
 

@@ -98,6 +98,11 @@ Fit with_nearest(Fit fit, const CodeFormat& codes, const FormatRow& row) {
   return fit;
 }
 
+// What --requantize rounds to, where the format cannot hold it; not where an engine cannot read.
+std::string requantized_by(const FormatRow& row, const Fit& stored) {
+  return stored.verdict == Verdict::impossible ? row.requantize_as : "";
+}
+
 }  // namespace
 
 const char* verdict_name(Verdict verdict) {
@@ -115,19 +120,25 @@ const char* verdict_name(Verdict verdict) {
 std::vector<ExportRow> export_list() {
   std::vector<ExportRow> list;
   const auto add = [&](const std::string& representation, const FormatRow& row,
-                       const EngineRow& engine, Fit fit) {
+                       const EngineRow& engine, Fit fit, const Fit& stored) {
+    const std::string rule = requantized_by(row, stored);
+    if (!rule.empty()) fit.reason += fmt::format("; --requantize: {}", rule);
     list.push_back(
-        {representation, row.format.name(), engine.name, fit.verdict, std::move(fit.reason)});
+        {representation, row.format.name(), engine.name, fit.verdict, std::move(fit.reason), rule});
   };
   for (const NamedCodes& codes : representations())
-    for (const FormatRow& row : format_rows())
+    for (const FormatRow& row : format_rows()) {
+      const Fit stored = stored_in(row, codes);
       for (const EngineRow& engine : row.engines)
         add(codes.name, row, engine,
-            with_nearest(read_by(engine, codes.format, stored_in(row, codes)), codes.format, row));
+            with_nearest(read_by(engine, codes.format, stored), codes.format, row), stored);
+    }
   for (const auto& [name, dtype] :
        {std::pair{"dense bf16", DType::bf16}, {"dense fp32", DType::f32}})
-    for (const FormatRow& row : format_rows())
-      for (const EngineRow& engine : row.engines) add(name, row, engine, row.fit_dense(dtype));
+    for (const FormatRow& row : format_rows()) {
+      const Fit stored = row.fit_dense(dtype);
+      for (const EngineRow& engine : row.engines) add(name, row, engine, stored, stored);
+    }
   return list;
 }
 
@@ -146,7 +157,8 @@ std::string export_list_json() {
                     {"format", row.format},
                     {"engine", row.engine},
                     {"verdict", verdict_name(row.verdict)},
-                    {"reason", row.reason}});
+                    {"reason", row.reason},
+                    {"requantize", row.requantize}});
   return list.dump();
 }
 

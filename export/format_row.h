@@ -4,12 +4,14 @@
 #pragma once
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/file_system.h"
 #include "export/artifact.h"
 #include "export/verdict.h"
+#include "qat/input_format.h"
 
 namespace terse {
 
@@ -38,6 +40,8 @@ struct FormatRow {
   // changing a value.
   std::function<Fit(const CodeFormat&)> fit;
   std::function<Fit(DType)> fit_dense;
+  // Whether it takes a compressed weight whose Codes fit, its input included. Null: every one.
+  std::function<bool(const ArtifactWeight&)> takes = nullptr;
   // Error(usage) for what `fit` cannot see: shapes, combinations of tensors. Called before any work
   // and before `write`. Null: every compressed weight has to fit.
   std::function<void(const Artifact&)> check = nullptr;
@@ -53,9 +57,11 @@ struct FormatRow {
   // Bits that the inputs of compressed layers have to be rounded to, which Codes do not say; 16:
   // not rounded, 0: the format takes any.
   int input_bits = 0;
-  // What `--requantize` makes of a matrix that does not fit (export/requantize.h): codes on the
-  // grid of this [qat] target, or "f32", "f16", "bf16": dense. Empty: it cannot.
+  // What `--requantize` makes of a matrix that does not fit (export/requantize.h): codes by this
+  // rule of export/post_training.h, or "f32", "f16", "bf16": dense. Empty: it cannot.
   std::string requantize_as = "";
+  // Of its input, where the row does not take what it was.
+  std::optional<InputFormat> requantize_input = std::nullopt;
   // What training calls it inside the run's folder: "model.gguf", "hf".
   std::string file_name;
 };

@@ -3,10 +3,12 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/keys.h"
+#include "export/requantize.h"
 
 namespace terse {
 namespace {
@@ -60,6 +62,60 @@ Artifact with_layers(const Artifact& artifact) {
   return described;
 }
 
+// Error(usage) for what the format cannot hold.
+void check_row(const FormatRow& row, const Artifact& artifact) {
+  if (artifact.vit && !row.any_model)
+    fail(ExitCode::usage, "{} holds Llamas; a vision transformer is exported as safetensors",
+         row.format.name());
+  if (row.check != nullptr) return row.check(artifact);
+  for (const ArtifactWeight& weight : artifact.weights) {
+    const Fit fit = weight.compressed() ? row.fit(*weight.format) : Fit{};
+    if (fit.verdict == Verdict::impossible)
+      fail(ExitCode::usage, "{} cannot be stored as {} without change: {}", weight.name,
+           row.format.name(), fit.reason);
+  }
+}
+
+// Codes that have to be written otherwise.
+bool recodes(const FormatRow& row, const Artifact& artifact) {
+  return std::ranges::any_of(artifact.weights, [&](const ArtifactWeight& weight) {
+    return weight.compressed() && row.fit(*weight.format).verdict == Verdict::exact_after;
+  });
+}
+
+// The format that holds the artifact: of the same family if there is one, with a type where the
+// refused one has a type, without a change of code; the first in the list.
+std::string nearest_format(const FormatRow& refused, const Artifact& artifact) {
+  const FormatRow* best = nullptr;
+  int best_rank = std::numeric_limits<int>::max();
+  for (const FormatRow& row : all_rows()) {
+    const int rank = (row.format.family == refused.format.family ? 0 : 4) +
+                     (row.format.type.empty() == refused.format.type.empty() ? 0 : 2) +
+                     (recodes(row, artifact) ? 1 : 0);
+    if (rank >= best_rank || !takes_as_it_is(row, artifact)) continue;
+    best = &row;
+    best_rank = rank;
+  }
+  return best == nullptr ? "" : best->format.name();
+}
+
+bool can_requantize(const FormatRow& row, const Artifact& artifact) {
+  try {
+    return takes_as_it_is(row, requantized(artifact, row));
+  } catch (const Error&) {
+    return false;  // no rule, or no blocks of such a width
+  }
+}
+
+std::string remedies(const FormatRow& row, const Artifact& artifact) {
+  std::string text;
+  if (const std::string near = nearest_format(row, artifact); !near.empty())
+    text += fmt::format("; nearest exact format: {}", near);
+  if (can_requantize(row, artifact))
+    text += "; --requantize encodes the model anew, which changes it";
+  return text;
+}
+
 }  // namespace
 
 std::span<const FormatRow> format_rows() {
@@ -90,18 +146,23 @@ const FormatRow& format_row(const ExportFormat& format) {
   return *found;
 }
 
+bool takes_as_it_is(const FormatRow& row, const Artifact& artifact) {
+  try {
+    check_row(row, artifact);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 void check_export(const ExportFormat& format, const Artifact& artifact) {
   artifact.validate();
   const FormatRow& row = format_row(format);
-  if (artifact.vit && !row.any_model)
-    fail(ExitCode::usage, "{} holds Llamas; a vision transformer is exported as safetensors",
-         format.name());
-  if (row.check != nullptr) return row.check(artifact);
-  for (const ArtifactWeight& weight : artifact.weights) {
-    const Fit fit = weight.compressed() ? row.fit(*weight.format) : Fit{};
-    if (fit.verdict == Verdict::impossible)
-      fail(ExitCode::usage, "{} cannot be stored as {} without change: {}", weight.name,
-           format.name(), fit.reason);
+  try {
+    check_row(row, artifact);
+  } catch (const Error& refusal) {
+    if (refusal.code() != ExitCode::usage || artifact.vit) throw;
+    fail(ExitCode::usage, "{}{}", refusal.what(), remedies(row, artifact));
   }
 }
 

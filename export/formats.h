@@ -31,13 +31,17 @@ struct ExportRow {
   std::string engine;
   Verdict verdict = Verdict::exact;
   std::string reason;
+  std::string requantize = "";  // the rule of --requantize, where it is impossible without
 };
 std::vector<ExportRow> export_list();
 std::string export_list_text();
-// [{"representation", "format", "engine", "verdict", "reason"}]
+// [{"representation", "format", "engine", "verdict", "reason", "requantize"}]
 std::string export_list_json();
 
-// Throws Error(usage) naming the first tensor that the format cannot hold exactly, and the remedy.
+// Whether the format holds the artifact exactly, as far as is known before any work.
+bool takes_as_it_is(const FormatRow& row, const Artifact& artifact);
+// Throws Error(usage) naming the first tensor that the format cannot hold exactly, the remedy, the
+// nearest format that holds the artifact exactly, and --requantize where that would help.
 void check_export(const ExportFormat& format, const Artifact& artifact);
 
 // As a file of this format says it: without the roundings of inputs that it has no place for.

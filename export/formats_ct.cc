@@ -26,8 +26,7 @@ Fit fit_type(const CodeFormat& format, const std::string& type) {
   weight.input = ct_input(type);
   const std::string name = ct_name(ct_scheme(weight));
   if (name == type) return fit;
-  return impossible(
-      fmt::format("it is {}; train with [qat] target = \"compressed-tensors:{}\"", name, type));
+  return impossible(fmt::format("it is {}; {}", name, ct_training(type)));
 }
 
 Fit fit_vllm(const CodeFormat& format) {
@@ -41,12 +40,23 @@ Fit fit_vllm(const CodeFormat& format) {
   return {};
 }
 
+Fit fit_dense(const std::string& type) {
+  if (type.empty()) return {};
+  return impossible("the weights have no codes; quantizing them now would change the model");
+}
+
+// Without a type: the least change that a whole model can be given, 8 bits.
+std::string requantize_as(const std::string& type) {
+  return "compressed-tensors:" + (type.empty() ? "w8a16" : type);
+}
+
 FormatRow row_of(const std::string& type) {
   FormatRow row;
   row.format = {"compressed-tensors", type};
   row.engines = {{"transformers"}, {"vLLM", fit_vllm}};
   row.fit = [type](const CodeFormat& format) { return fit_type(format, type); };
-  row.fit_dense = [](DType) { return Fit{}; };
+  row.fit_dense = [type](DType) { return fit_dense(type); };
+  row.takes = [type](const ArtifactWeight& weight) { return ct_is(weight, type); };
   row.check = [type](const Artifact& artifact) { check_compressed_tensors(artifact, type); };
   row.write = [type](FileSystem& fs, const Artifact& artifact, const std::string& out) {
     write_compressed_tensors(fs, artifact, type, out, kShardBytes);
@@ -59,6 +69,8 @@ FormatRow row_of(const std::string& type) {
   row.holds_input = [](const ArtifactWeight& weight) {
     return weight.compressed() && ct_rounds(*weight.format, *weight.input);
   };
+  row.requantize_as = requantize_as(type);
+  row.requantize_input = ct_input(type);
   row.input_bits = type.empty() ? 0 : input_bits(type);
   row.file_name = "compressed-tensors";
   return row;

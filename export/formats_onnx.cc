@@ -43,6 +43,12 @@ std::vector<std::string> warnings(const Artifact& artifact, const std::string& t
   return all;
 }
 
+// ONNX Runtime's own quantizers; without a type MatMulNBits of the most bits.
+std::string requantize_as(const std::string& type) {
+  if (type == "int8") return "onnx:int8";
+  return type == "int4" ? "onnx:matmul4" : type == "int2" ? "onnx:matmul2" : "onnx:matmul8";
+}
+
 FormatRow row(const std::string& type) {
   return {.format = {"onnx", type},
           .engines = {{"ONNX Runtime"}, {"OpenVINO"}},
@@ -57,6 +63,7 @@ FormatRow row(const std::string& type) {
                           const std::string& out) { write_llama_onnx(fs, artifact, type, out); },
           .warnings = [type](const Artifact& artifact) { return warnings(artifact, type); },
           .holds_input = [](const ArtifactWeight& weight) { return onnx_rounds(*weight.input); },
+          .requantize_as = requantize_as(type),
           .file_name = "onnx"};
 }
 

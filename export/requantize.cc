@@ -1,12 +1,13 @@
 #include "export/requantize.h"
 
-#include <cmath>
+#include <algorithm>
 #include <map>
 #include <optional>
 
 #include "base/error.h"
 #include "base/half.h"
-#include "qat/plan.h"
+#include "export/formats.h"
+#include "export/post_training.h"
 #include "qat/quantize.h"
 
 namespace terse {
@@ -32,21 +33,6 @@ std::vector<float> plain_values(const ArtifactWeight& weight) {
   return rotated;
 }
 
-Codes encoded(const ArtifactWeight& weight, const Quantizer& quantizer) {
-  const std::vector<float> values = plain_values(weight);
-  Codes codes;
-  codes.format = quantizer.grid.format;
-  codes.rows = weight.shape[0];
-  codes.columns = weight.shape[1];
-  codes.codes.resize(values.size());
-  codes.scales.resize(static_cast<size_t>(codes.scale_count()));
-  quantize_rows(quantizer.grid, quantizer.estimator,
-                {.f32 = values.data(), .rows = codes.rows, .columns = codes.columns},
-                {.codes = codes.codes.data(), .scales = codes.scales.data()});
-  codes.validate(weight.name);
-  return codes;
-}
-
 std::vector<std::byte> narrowed(const std::vector<float>& values, DType dtype) {
   const auto bytes = std::as_bytes(std::span(values));
   if (dtype == DType::f32) return {bytes.begin(), bytes.end()};
@@ -69,40 +55,65 @@ ArtifactWeight as_dense(const ArtifactWeight& weight, DType dtype) {
   return dense;
 }
 
-ArtifactWeight as_codes(const ArtifactWeight& weight, const std::string& target) {
-  QatOptions options;
-  options.target = target;
-  const LayerPlan plan = plan_layer(options, weight.name, weight.shape[1]);
-  TERSE_CHECK(plan.weight.has_value(), "target {}", target);
+// What its input becomes is in the space of the codes: of rotated ones it does not hold any more.
+std::optional<InputFormat> input_of(const ArtifactWeight& weight, const CodeFormat& anew) {
+  const int64_t hadamard = weight.compressed() ? weight.format->hadamard : 0;
+  return hadamard == anew.hadamard ? weight.input : std::nullopt;
+}
+
+ArtifactWeight as_codes(const ArtifactWeight& weight, const std::string& rule) {
+  const PostTraining how = post_training(rule, weight.name, weight.shape[1]);
   ArtifactWeight coded;
   coded.name = weight.name;
   coded.shape = weight.shape;
-  coded.format = plan.weight->grid.format;
-  coded.codes = [weight, quantizer = *plan.weight] { return encoded(weight, quantizer); };
+  coded.format = how.grid.format;
+  coded.input = input_of(weight, *coded.format);
+  coded.codes = [weight, how] {
+    return rounded_codes(how, weight.name, weight.shape[0], weight.shape[1], plain_values(weight));
+  };
   return coded;
 }
 
-// Codes of another grid, and dense matrices. Where the format stores codes, embedding and output
-// stay dense, as in training.
-bool misfits(const ArtifactWeight& weight, const FormatRow& row) {
+bool fits(const ArtifactWeight& coded, const FormatRow& row) {
+  return row.fit(*coded.format).verdict != Verdict::impossible;
+}
+
+// Codes of another grid, inputs that the format rounds otherwise, and dense matrices. Where the
+// format stores codes, embedding and output stay dense, as in training, and so do layers that
+// training left alone.
+bool misfits(const ArtifactWeight& weight, const FormatRow& row, bool has_codes) {
   if (weight.shape.size() != 2) return false;
-  if (weight.compressed()) return row.fit(*weight.format).verdict == Verdict::impossible;
-  const bool wanted =
-      weight.name.starts_with("model.layers.") || dense_type(row.requantize_as).has_value();
+  if (weight.compressed()) return !fits(weight, row) || (row.takes && !row.takes(weight));
+  const bool in_layer = weight.name.starts_with("model.layers.") && !has_codes;
+  const bool wanted = in_layer || dense_type(row.requantize_as).has_value();
   return wanted && row.fit_dense(weight.dtype).verdict == Verdict::impossible;
+}
+
+ArtifactWeight fitted(const ArtifactWeight& weight, const FormatRow& row) {
+  if (const auto dense = dense_type(row.requantize_as)) return as_dense(weight, *dense);
+  const bool keep = weight.compressed() && fits(weight, row);  // only its input does not fit
+  ArtifactWeight coded = keep ? weight : as_codes(weight, row.requantize_as);
+  if (row.takes && !row.takes(coded)) coded.input = row.requantize_input;
+  return coded;
+}
+
+std::string why_not(const ArtifactWeight& weight, const FormatRow& row) {
+  const Fit fit = weight.compressed() ? row.fit(*weight.format) : row.fit_dense(weight.dtype);
+  return fit.verdict == Verdict::impossible ? ": " + fit.reason : "";
 }
 
 }  // namespace
 
 Artifact requantized(const Artifact& artifact, const FormatRow& row) {
+  if (takes_as_it_is(row, artifact)) return artifact;
   Artifact changed = artifact;
+  const bool has_codes = std::ranges::any_of(artifact.weights, &ArtifactWeight::compressed);
   for (ArtifactWeight& weight : changed.weights) {
-    if (!misfits(weight, row)) continue;
+    if (!misfits(weight, row, has_codes)) continue;
     if (row.requantize_as.empty())
-      fail(ExitCode::usage, "{} has no grid of its own to encode {} on", row.format.name(),
-           weight.name);
-    const std::optional<DType> dense = dense_type(row.requantize_as);
-    weight = dense ? as_dense(weight, *dense) : as_codes(weight, row.requantize_as);
+      fail(ExitCode::usage, "{} has no grid of its own to encode {} on{}", row.format.name(),
+           weight.name, why_not(weight, row));
+    weight = fitted(weight, row);
     changed.metadata[kKey] = row.format.name();
   }
   return changed;
