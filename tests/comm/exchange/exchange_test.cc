@@ -38,6 +38,13 @@ TEST(ExchangeSlow, EveryCodecAndPolicyKeepsItsPromises) {
   }
 }
 
+// Two nodes of two ranks: {0, 1} and {2, 3} inside, {0, 2} and {1, 3} between them.
+TEST(ExchangeSlow, EveryCodecAndPolicyKeepsItsPromisesOverMpi) {
+  if (!testing::available(Started::mpirun)) GTEST_SKIP() << "mpirun is not installed";
+  const Outcome outcome = run(Started::mpirun, 4, {"compressed", "mpi"});
+  EXPECT_TRUE(outcome.ok()) << outcome.text();
+}
+
 TEST(ExchangeSlow, LgrecoDecidesAlikeAndLosesNothing) {
   for (const int ranks : {1, 2, 3, 4}) {
     const Outcome outcome = run(Started::environment, ranks, {"lgreco", "gloo"});

@@ -230,13 +230,19 @@ class Conformance {
           point_to_point_ = 0;
 };
 
-// Rank pairs and all but the last: overlapping sub-groups, used one after the other.
+// Rank pairs, every other rank (with a gap between any two, and other numbers than in the whole
+// group for all but rank 0), and all but the last: overlapping sub-groups, used one after the
+// other.
 void check_sub_groups(const Group& group) {
   const int pair = group.rank() / 2 * 2;
   std::vector<int> ranks = {pair};
   if (pair + 1 < group.size()) ranks.push_back(pair + 1);
   Conformance(group.sub_group(ranks, fmt::format("pair{}", pair))).run();
-  if (group.size() > 2 && group.rank() < group.size() - 1) {
+  if (group.size() == 2) return;
+  std::vector<int> apart;
+  for (int r = group.rank() % 2; r < group.size(); r += 2) apart.push_back(r);
+  Conformance(group.sub_group(apart, fmt::format("apart{}", apart[0]))).run();
+  if (group.rank() < group.size() - 1) {
     std::vector<int> most(static_cast<size_t>(group.size() - 1));
     std::iota(most.begin(), most.end(), 0);
     Conformance(group.sub_group(most, "most")).run();

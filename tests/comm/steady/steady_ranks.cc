@@ -1,79 +1,19 @@
 // Run by steady_test.cc on 1 to 4 ranks: averages with every exchange and watches what is allocated
-// from the fourth step on. Replaces the program's operator new and the allocator of CPU tensors, so
-// nothing else may run here.
-#include <c10/core/CPUAllocator.h>
-#include <execinfo.h>
-
-#include <atomic>
+// from the fourth step on; then whole steps. The allocators are replaced (watch.h), so nothing else
+// may run here.
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <new>
 
 #include "comm/make_exchange.h"
 #include "launch/rendezvous.h"
 #include "tests/comm/exchange/ranks.h"
-
-namespace {
-
-// Views of tensors, pending collectives and what c10d keeps of them are smaller.
-constexpr std::size_t kBuffer = 4096;
-
-std::atomic<bool> watching{false};
-std::atomic<int64_t> small_objects{0}, buffers{0};
-std::atomic<std::size_t> largest{0};
-
-void note(std::size_t size) {
-  if (!watching) return;
-  if (size < kBuffer) {
-    ++small_objects;
-    return;
-  }
-  ++buffers;
-  if (size > largest) largest = size;
-  if (std::getenv("TERSE_SHOW_ALLOCATIONS") == nullptr) return;
-  watching = false;  // backtrace() allocates
-  void* frames[24];
-  std::fprintf(stderr, "%zu bytes\n", size);
-  backtrace_symbols_fd(frames, backtrace(frames, 24), 2);
-  watching = true;
-}
-
-class WatchedAllocator final : public c10::Allocator {
- public:
-  explicit WatchedAllocator(c10::Allocator* real) : real_(real) {}
-  c10::DataPtr allocate(std::size_t n) override {
-    note(n);
-    return real_->allocate(n);
-  }
-  c10::DeleterFnPtr raw_deleter() const override { return real_->raw_deleter(); }
-  void copy_data(void* to, const void* from, std::size_t n) const override {
-    std::memcpy(to, from, n);
-  }
-
- private:
-  c10::Allocator* real_;
-};
-
-}  // namespace
-
-void* operator new(std::size_t size) {
-  note(size);
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
+#include "tests/comm/steady/steps.h"
+#include "tests/comm/steady/watch.h"
 
 namespace terse::testing {
 namespace {
 
-// Every buffer of it, a quarter of a chunk included, is far above kBuffer.
+// Every buffer of it, a quarter of a chunk included, is far above 4,096 bytes (watch.h).
 BucketPlan large_plan() {
   BucketPlan plan;
   for (int64_t b = 0; b < 2; ++b) {
@@ -99,10 +39,9 @@ void check_steady(Group& group, const ExchangeOptions& options, int64_t ranks_pe
       messages[call].push_back(host_message(bucket.size, group.rank(), static_cast<int64_t>(call)));
   std::vector<at::Tensor> answers;
   for (const Bucket& bucket : plan.buckets) answers.push_back(at::empty({bucket.size}, at::kFloat));
-  small_objects = buffers = 0;
-  largest = 0;
+  forget_allocations();
   for (size_t call = 0; call < messages.size(); ++call) {
-    watching = call >= 3;
+    watch(call >= 3);
     // Both buckets are under way at once, as in training.
     for (int round = 0; round <= exchange->rounds(); ++round)
       for (const Bucket& bucket : plan.buckets) {
@@ -115,22 +54,18 @@ void check_steady(Group& group, const ExchangeOptions& options, int64_t ranks_pe
           exchange->finish(bucket.index, answers[b]);
       }
     exchange->commit();
-    watching = false;
+    watch(false);
   }
   const std::string what = fmt::format("{} {} {} {} {}", exchange->name(), options.feedback,
                                        options.residual, options.sparse, options.values);
-  std::printf("%s: %.0f small objects an average\n", what.c_str(),
-              static_cast<double>(small_objects) / 16);
-  // What an exchange allocates comes with each of the eight steps; containers of c10d and Gloo,
-  // which grow by doubling, come once.
-  expect(buffers < 4, fmt::format("{}: {} buffers were allocated, the largest of {} bytes", what,
-                                  buffers.load(), largest.load()));
+  std::printf("%s: %.0f small objects an average\n", what.c_str(), small_objects() / 16);
+  expect_no_buffers(what);
 }
 
 void run() {
   // c10d's log of collectives, a vector that grows.
   ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1);
-  c10::SetCPUAllocator(new WatchedAllocator(c10::GetCPUAllocator()), 1);
+  replace_allocators();
   World world = resolve_world(current_environment());
   const auto store = join(world, std::chrono::seconds(60));
   Group group = make_group(world, store, {});
@@ -155,6 +90,7 @@ void run() {
     options.hierarchy = true;
     check_steady(group, options, 2);
   }
+  check_steady_steps(group);
   group.barrier("end");
 }
 
