@@ -13,7 +13,10 @@ std::unique_ptr<Codec> make_codec(const ExchangeOptions& options) {
     return make_onebit_codec({.scale = options.scale == "l1" ? ScaleKind::l1 : ScaleKind::rms,
                               .block = std::max<int64_t>(options.block, 0)});
   if (options.worker() == "topk")
-    return make_topk_codec({.density = options.density, .bf16_values = options.values == "bf16"});
+    return make_topk_codec(
+        {.density = options.density,
+         .select = options.select == "sampled" ? SelectRule::sampled : SelectRule::exact,
+         .bf16_values = options.values == "bf16"});
   using Bits = BitsOptions;
   Bits bits{.bits = static_cast<int>(options.bits),
             .scaling = options.scaling == "norm" ? Bits::Scaling::norm : Bits::Scaling::max_min,

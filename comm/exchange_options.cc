@@ -88,6 +88,9 @@ void ExchangeOptions::bind(Keys& keys) {
               "topk: everybody's choice to everybody (gather), or summed and chosen again by the "
               "owner of each range (scatter); auto takes what sends less");
   keys.choice("values", values, {"fp32", "bf16"}, "topk: type of the values sent");
+  keys.choice("select", select, {"exact", "sampled"},
+              "topk: the largest elements exactly, or as DGC all beyond a threshold from a sample: "
+              "they and up to 30 % more");
   keys.integer("rank", rank, 1, 1024, "lowrank: rank of each matrix");
   keys.texts("candidates", candidates,
              "auto: what may be chosen, of fp32, bf16, onebit, bits, topk, lowrank; empty = what "
@@ -146,6 +149,7 @@ void ExchangeOptions::check(Keys& keys) const {
   owners.check("density", density != standard.density, {"topk"});
   owners.check("sparse", sparse != standard.sparse, {"topk"});
   owners.check("values", values != standard.values, {"topk"});
+  owners.check("select", select != standard.select, {"topk"});
   owners.check("rank", rank != standard.rank, {"lowrank"});
   owners.check("feedback", feedback != standard.feedback, {"onebit", "bits", "topk", "lowrank"});
   owners.check("residual", residual != standard.residual, {"onebit", "bits", "topk"});

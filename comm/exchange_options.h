@@ -24,6 +24,7 @@ struct ExchangeOptions {
   double density = 0.001;            // topk: part of each matrix that is sent
   std::string sparse = "auto";       // topk: gather | scatter | auto (comm/make_exchange.h)
   std::string values = "fp32";       // topk: fp32 | bf16
+  std::string select = "exact";      // topk: exact | sampled (comm/codec/select.h)
   int64_t rank = 4;                  // lowrank
 
   // auto (comm/auto_exchange.h): any of fp32 | bf16 | onebit | bits | topk | lowrank; empty: what

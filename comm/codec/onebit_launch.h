@@ -7,6 +7,7 @@
 
 #include "comm/codec/kernels/arrays.h"
 #include "comm/codec/layout.h"
+#include "comm/codec/payloads.h"
 
 namespace terse::cuda {
 
@@ -32,12 +33,6 @@ struct OneBitTables {
   const int64_t* first_piece_of_group = nullptr;  // and one more at the end
   const OneBitMessage* part = nullptr;
   const int64_t* first_part = nullptr;  // of each window: which one holds its first element
-};
-
-// Payloads, passed to kernels by value.
-inline constexpr int64_t kMostPayloads = 64;
-struct Payloads {
-  unsigned char* at[kMostPayloads];
 };
 
 // scales[group], with sums and counts of every piece as scratch.

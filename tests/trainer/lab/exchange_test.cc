@@ -108,6 +108,23 @@ TEST(LabExchange, OnebitFollowsItsDefinitionBySegment) {
   EXPECT_TRUE(at::equal(tensor_of(files[0], "a@residual"), at::zeros({2})));
 }
 
+// 30 words of 64 elements, k = ceil(0.0052 x 1920) = 10: few enough that the sample is the largest
+// of every word, so the threshold is the tenth of them, 91. Three second-largest lie beyond it, and
+// 13 are just 1.3 k.
+TEST(LabExchange, TopKSelectsExactlyOrBeyondASample) {
+  at::Tensor x = at::zeros({30, 64});
+  for (int64_t word = 0; word < 30; ++word) x[word][3] = 100 - word;
+  for (int64_t word = 0; word < 3; ++word) x[word][40] = -99.5 + static_cast<double>(word);
+  const auto sent = [&](const std::string& select) {
+    const auto files = Lab().run(
+        {"exchange", "--codec", "topk", "--set", "density=0.0052", "--set", "select=" + select},
+        {{{"x@0", x}}});
+    return tensor_of(files[0], "x@0").clone();
+  };
+  EXPECT_TRUE(at::equal(sent("exact"), at::where(x.abs() >= 94, x, 0)));
+  EXPECT_TRUE(at::equal(sent("sampled"), at::where(x.abs() >= 91, x, 0)));
+}
+
 // Sums of calls 6 to 15 are judged, and the choice holds from call 21 (counted from 0: 20) on.
 TEST(LabExchange, LgrecoByTimeDecidesAlikeOnAllRanks) {
   std::vector<Tensors> inputs(2);

@@ -110,6 +110,18 @@ TEST(Recipe, ChecksAcrossTables) {
               AllOf(HasSubstr("r.toml:4:1: [qat] target"), HasSubstr("down_proj")));
 }
 
+TEST(Recipe, TopKsSelectionIsItsOwnKey) {
+  EXPECT_EQ(message_of("[exchange]\ncodec = \"topk\"\nselect = \"sampled\"\n"), "");
+  EXPECT_EQ(message_of("[exchange]\ncodec = \"lgreco\"\nfamily = \"topk\"\nselect = "
+                       "\"sampled\"\n"),
+            "");
+  EXPECT_THAT(message_of("[exchange]\ncodec = \"topk\"\nselect = \"sample\"\n"),
+              AllOf(HasSubstr("r.toml:3:1: [exchange] select: 'sample' is none of"),
+                    HasSubstr("did you mean 'sampled'?")));
+  EXPECT_THAT(message_of("[exchange]\ncodec = \"bits\"\nselect = \"sampled\"\n"),
+              AllOf(HasSubstr("r.toml:3:1: [exchange] select"), HasSubstr("it belongs to topk")));
+}
+
 TEST(Recipe, AKindReadsItsOwnKeysOnly) {
   EXPECT_THAT(message_of("[model]\nkind = \"vit\"\ncontext = 64\nrope_theta = 5.0\n"),
               AllOf(HasSubstr("r.toml:3:1: [model] context: kind = \"vit\" does not read it"),
