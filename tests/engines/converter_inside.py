@@ -72,11 +72,12 @@ def narrowed(model, types):
             parameter.data = parameter.data.to(names[types[name]])
 
 
-def folders(folder, ours_only=()):
+def folders(folder):
     equal, texts = same_tensors(folder / "ours/model.safetensors", folder / "theirs/model.safetensors")
-    added = {"metadata": texts, "padding": 8} | {name: size(folder / "ours" / name) for name in ours_only}
-    of = {side: sum(size(folder / side / name) for name in MODEL_FILES) for side in ("ours", "theirs")}
-    return {"equal": equal, **of, "ours": of["ours"] + sum(size(folder / "ours" / n) for n in ours_only), "added": added}
+    ours, theirs = (sum(size(folder / side / name) for name in MODEL_FILES) for side in ("ours", "theirs"))
+    checksums = size(folder / "ours/terse.json")
+    return {"equal": equal, "ours": ours + checksums, "theirs": theirs,
+            "added": {"metadata": texts, "terse.json": checksums, "padding": 8}}
 
 
 def types_of(path):
@@ -94,7 +95,7 @@ def as_hf(dense, folder, form):
     model = load(dense)
     narrowed(model, types_of(folder / "ours/model.safetensors"))
     model.save_pretrained(folder / "theirs")
-    return folders(folder, ["terse.json"])
+    return folders(folder)
 
 
 def scale_rows(module):
@@ -124,7 +125,7 @@ def as_compressed_tensors(dense, folder, form):
     narrowed(model, types_of(folder / "ours/model.safetensors"))
     model.save_pretrained(folder / "theirs")
     compressor.update_config(folder / "theirs")
-    return folders(folder, ["terse.json"])
+    return folders(folder)
 
 
 def gguf_names(layers):
@@ -181,14 +182,14 @@ def as_gguf(dense, folder, form):
     for name, weight in weights.items():
         stored = ours[names[name]]
         raw = quants.quantize(np.ascontiguousarray(weight.values), stored.tensor_type)
-        same = np.array_equal(raw.view(np.uint8).reshape(-1), np.ascontiguousarray(stored.data).view(np.uint8).reshape(-1))
-        assert same, f"{name} as {stored.tensor_type.name}"
+        assert raw.tobytes() == stored.data.tobytes(), f"{name} as {stored.tensor_type.name}"
         writer.add_tensor(names[name], raw, raw_dtype=stored.tensor_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    texts = sum(int(part.nbytes) for key, field in reader.fields.items() if key.startswith("terse.") for part in field.parts)
+    added = [field for key, field in reader.fields.items() if key.startswith("terse.")]
+    texts = sum(int(part.nbytes) for field in added for part in field.parts)
     return {"equal": len(ours), "ours": size(folder / "ours"), "theirs": size(folder / "theirs"),
             "added": {"metadata and checksums": texts, "padding": PADDING}}
 
@@ -206,7 +207,7 @@ def with_matrices(model, matrices):
         if weight:
             node = helper.make_node("MatMul", [node.input[0], weight], node.output, name=node.name)
         kept.append(node)
-    gone = {"" if node.op_type != "MatMul" else node.input[1] for node in kept} & set(matrices)
+    gone = {node.input[1] for node in kept if node.op_type == "MatMul"} & set(matrices)
     tensors = [t for t in model.graph.initializer if t.name not in gone and t.name.removesuffix(".scales") not in gone]
     tensors += [numpy_helper.from_array(np.ascontiguousarray(matrices[n].T), n) for n in sorted(gone)]
     del model.graph.node[:], model.graph.initializer[:], model.metadata_props[:]

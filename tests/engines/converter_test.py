@@ -1,7 +1,7 @@
 """What the field's own converters make of the same model: the same codes, in no fewer bytes.
 
     converter_test.py run TERSE WORK_FOLDER        a dense run, which the cases share
-    converter_test.py FORMAT TERSE WORK_FOLDER     a key of FORMATS, exported from it, with --requantize where it needs codes
+    converter_test.py FORMAT TERSE WORK_FOLDER     a key of FORMATS, exported from it; what needs codes with --requantize
 
 The converter is given the run's dense weights and writes every tensor in the type that terse has for it. Tensors are
 compared byte for byte, then sizes: terse's is at most the converter's and what terse adds on purpose, counted in bytes.
