@@ -1,6 +1,6 @@
 #include <cuda_runtime.h>
 
-#include "comm/codec/cuda_topk.h"
+#include "comm/codec/topk_launch.h"
 
 namespace terse::cuda {
 namespace {
