@@ -121,8 +121,8 @@ double nearest(std::pair<double, double> levels, bool fp4, double z, double step
     for (int8_t bits = 0; bits < 16; ++bits)
       least = std::min(least, std::fabs(z - double{e2m1(bits)} * step));
   else
-    for (double level = levels.first; level <= levels.second; ++level)
-      least = std::min(least, std::fabs(z - level * step));
+    for (int i = 0; levels.first + i <= levels.second; ++i)
+      least = std::min(least, std::fabs(z - (levels.first + i) * step));
   return least;
 }
 
