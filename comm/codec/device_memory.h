@@ -1,8 +1,11 @@
-// Device memory of a codec: tables that are copied once, and scratch. Only for files of builds with
+// Device memory of a codec: tables that are copied once, and scratch; page-locked memory, which
+// copies on a stream need to be queued. Only for files of builds with
 // CUDA (*_cuda.cc). Belongs to the device that was current when it was made.
 #pragma once
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
+#include <memory>
 #include <vector>
 
 #include "base/error.h"
@@ -39,5 +42,57 @@ class DeviceArray {
  private:
   T* data_ = nullptr;
 };
+
+template <typename T>
+class HostArray {
+ public:
+  explicit HostArray(size_t count) {
+    void* memory = nullptr;
+    if (count > 0)
+      check(cudaHostAlloc(&memory, count * sizeof(T), cudaHostAllocPortable),
+            "allocating page-locked memory");
+    data_ = static_cast<T*>(memory);
+  }
+  ~HostArray() {
+    cudaDeviceSynchronize();  // a queued copy may still read it
+    cudaFreeHost(data_);
+  }
+  HostArray(const HostArray&) = delete;
+  HostArray& operator=(const HostArray&) = delete;
+  T* data() const { return data_; }
+
+ private:
+  T* data_ = nullptr;
+};
+
+// An array that is made anew when more is asked for; its contents are lost then.
+template <typename Array>
+class Growing {
+ public:
+  auto* reserve(size_t count) {
+    if (!array_ || count > size_) {
+      array_ = std::make_unique<Array>(count);
+      size_ = count;
+    }
+    return array_->data();
+  }
+
+ private:
+  std::unique_ptr<Array> array_;
+  size_t size_ = 0;
+};
+
+// Queued on a stream (a cudaStream_t), in whichever direction the pointers say.
+template <typename T>
+void copy(T* to, const T* from, size_t count, void* stream) {
+  if (count == 0) return;
+  check(cudaMemcpyAsync(to, from, count * sizeof(T), cudaMemcpyDefault,
+                        static_cast<cudaStream_t>(stream)),
+        "copying a codec's messages");
+}
+
+inline void wait_for(void* stream, const char* what) {
+  check(cudaStreamSynchronize(static_cast<cudaStream_t>(stream)), what);
+}
 
 }  // namespace terse::cuda

@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 
+#include "comm/codec/cuda_elements.cuh"
 #include "comm/codec/topk_launch.h"
 
 namespace terse::cuda {
@@ -16,13 +17,9 @@ __device__ uint32_t magnitude(const float* x, int64_t i) {
   return __float_as_uint(x[i]) & 0x7fffffffu;
 }
 
-__global__ void add(TopKBucket b, int64_t n) {
+__global__ void add(CodecArrays in, int64_t n) {
   const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
-  if (i >= n) return;
-  const bool live = b.live == nullptr || (b.live[i / 64] >> (i % 64) & 1) != 0;
-  float x = 0;
-  if (live) x = b.residual == nullptr ? b.message[i] : __fadd_rn(b.message[i], b.residual[i]);
-  b.shadow[i] = x;
+  if (i < n) in.shadow[i] = is_live(in, i) ? element(in, i) : 0.0f;
 }
 
 // One block a tile; counts those whose higher digits are the ones found so far.
@@ -184,6 +181,11 @@ __global__ void scatter(const uint32_t* indices, const float* values, int64_t co
   sum = first ? values[e] : __fadd_rn(sum, values[e]);
 }
 
+__global__ void finish(CodecArrays mask, int64_t begin, int64_t n, float factor, float* out) {
+  const int64_t i = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x;
+  if (i < n) out[i] = __fmul_rn(is_live(mask, begin + i) ? out[i] : 0.0f, factor);
+}
+
 unsigned blocks_of(int64_t n) {
   return static_cast<unsigned>((n + kThreads - 1) / kThreads);
 }
@@ -194,27 +196,26 @@ int64_t topk_tile_elements() {
   return kItems;
 }
 
-int topk_select(const TopKBucket& bucket, int64_t n, bool bf16, const TopKScratch& scratch,
+int topk_select(const CodecArrays& in, int64_t n, bool bf16, const TopKScratch& scratch,
                 int64_t* indices, float* values, int64_t* total, void* stream) {
   auto* s = static_cast<cudaStream_t>(stream);
-  if (n > 0) add<<<blocks_of(n), kThreads, 0, s>>>(bucket, n);
+  if (n > 0) add<<<blocks_of(n), kThreads, 0, s>>>(in, n);
   if (scratch.tile_count == 0) return cudaMemsetAsync(total, 0, sizeof *total, s);
   const auto tiles = static_cast<unsigned>(scratch.tile_count);
   const auto bins = static_cast<size_t>(scratch.segment_count) * kBins * sizeof(uint32_t);
   for (int pass = 0; pass < 3; ++pass) {
     const cudaError_t cleared = cudaMemsetAsync(scratch.bins, 0, bins, s);
     if (cleared != cudaSuccess) return cleared;
-    count_digits<<<tiles, kThreads, 0, s>>>(bucket.shadow, scratch.tiles, scratch.states, pass,
+    count_digits<<<tiles, kThreads, 0, s>>>(in.shadow, scratch.tiles, scratch.states, pass,
                                             kShift[pass], kDigit[pass], scratch.bins);
     choose_digit<<<blocks_of(scratch.segment_count), kThreads, 0, s>>>(
         scratch.states, scratch.segment_count, kShift[pass], kDigit[pass], scratch.bins);
   }
-  count_tiles<<<tiles, kThreads, 0, s>>>(bucket.shadow, scratch.tiles, scratch.states,
-                                         scratch.counts);
+  count_tiles<<<tiles, kThreads, 0, s>>>(in.shadow, scratch.tiles, scratch.states, scratch.counts);
   place_tiles<<<1, kScanThreads, 0, s>>>(scratch.tiles, scratch.tile_count, scratch.states,
                                          scratch.counts, total);
-  emit<<<tiles, 32, 0, s>>>(bucket.shadow, scratch.tiles, scratch.states, scratch.counts, bf16,
-                            indices, values);
+  emit<<<tiles, 32, 0, s>>>(in.shadow, scratch.tiles, scratch.states, scratch.counts, bf16, indices,
+                            values);
   return cudaGetLastError();
 }
 
@@ -223,6 +224,14 @@ int topk_scatter(const uint32_t* indices, const float* values, int64_t count, bo
   if (count == 0) return 0;
   scatter<<<blocks_of(count), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(indices, values,
                                                                                 count, first, out);
+  return cudaGetLastError();
+}
+
+int topk_finish(const uint64_t* live, int64_t begin, int64_t n, float factor, float* out,
+                void* stream) {
+  if (n == 0) return 0;
+  finish<<<blocks_of(n), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+      CodecArrays{nullptr, nullptr, nullptr, live}, begin, n, factor, out);
   return cudaGetLastError();
 }
 

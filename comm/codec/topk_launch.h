@@ -1,22 +1,17 @@
-// CUDA twin of the top-k codec's selection and decoding: the same coordinates, values and residual
-// as comm/codec/select.h with rule `exact`. Raw device pointers; everything is queued on `stream`
-// (a cudaStream_t) and nothing waits. Each call returns a cudaError_t as int: 0 or why a launch
-// failed. Linked with TERSE_CUDA only; compiled wherever nvcc is, never run on a GPU.
+// Launchers of topk.cu: the twins of the selection (comm/codec/select.h, rule `exact`) and of the
+// sum over messages (comm/codec/topk_message.h), with the same coordinates, values, residual and
+// sums. Pointers are device memory; everything is queued on `stream` (a cudaStream_t) and nothing
+// waits. Each returns a cudaError_t as int: 0, or why it could not be queued. C++17: nvcc compiles
+// this too.
 //
 // The k-th magnitude is found digit by digit (11, 11 and 9 bits) from histograms: three passes over
 // x, one that counts and one that writes in order of index; no sample, no sort.
 #pragma once
 #include <cstdint>
 
-namespace terse::cuda {
+#include "comm/codec/kernels/arrays.h"
 
-// Null pointers as in EncodeInput; `shadow` is needed.
-struct TopKBucket {
-  const float* message = nullptr;
-  const float* residual = nullptr;
-  float* shadow = nullptr;
-  const uint64_t* live = nullptr;
-};
+namespace terse::cuda {
 
 // Elements of one sparse segment, at most topk_tile_elements() of them; tiles ascend.
 struct TopKTile {
@@ -26,7 +21,7 @@ struct TopKTile {
   int64_t first_tile = 0;  // of the segment
 };
 
-// One a sparse segment, set before every call: left = k >= 1, least as in SelectOptions, the rest
+// One a sparse segment, set before every call: left = k, least as in SelectOptions, the rest
 // 0. Afterwards: elements above `threshold` and the first `left` equal to it were chosen.
 struct TopKState {
   int64_t left = 0;
@@ -53,14 +48,19 @@ struct TopKScratch {
 
 int64_t topk_tile_elements();
 
-// shadow = x (0 where dead) for all n elements; then the chosen ones go to `indices` and `values`,
-// ascending, *total of them, and leave the shadow (with bf16 they leave what rounding loses).
-int topk_select(const TopKBucket& bucket, int64_t n, bool bf16, const TopKScratch& scratch,
+// in.shadow, which is needed, = x (0 where dead) for all n elements; then the chosen ones go to
+// `indices` and `values`, ascending, *total of them, and leave the shadow (with bf16 they leave
+// what rounding loses).
+int topk_select(const CodecArrays& in, int64_t n, bool bf16, const TopKScratch& scratch,
                 int64_t* indices, float* values, int64_t* total, void* stream);
 
 // out[indices[e]] += values[e], or = for the first message: indices of one message differ, so that
 // no order matters; messages one after the other on one stream. `out` was set to zero.
 int topk_scatter(const uint32_t* indices, const float* values, int64_t count, bool first,
                  float* out, void* stream);
+
+// out[i] *= factor for n elements, 0 where element begin + i of the mask's bucket is dead.
+int topk_finish(const uint64_t* live, int64_t begin, int64_t n, float factor, float* out,
+                void* stream);
 
 }  // namespace terse::cuda

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/error.h"
 #include "base/half.h"
 #include "base/isa.h"
+#include "comm/codec/dense_arrays.h"
 #include "comm/codec/index_code.h"
 #include "comm/codec/kernels/fence.h"
 #include "comm/codec/kernels/topk_kernels.h"
@@ -14,10 +16,6 @@ namespace terse {
 namespace {
 
 constexpr uint32_t kBitmap = uint32_t{1} << 31;
-
-int64_t windows_of(const TopKPart& part) {
-  return (part.range.size() + kWindow - 1) / kWindow;
-}
 
 float value_at(const std::byte* values, int64_t i, bool bf16) {
   if (bf16) {
@@ -131,6 +129,51 @@ TopKHead read_head(const std::byte* payload, size_t piece) {
   return {bits & ~kBitmap, (bits & kBitmap) != 0};
 }
 
+TopKEntries TopKEntries::take(int64_t end) {
+  const auto count =
+      static_cast<size_t>(std::lower_bound(indices.begin(), indices.end(), end) - indices.begin());
+  const TopKEntries taken{indices.first(count), values.first(count)};
+  *this = {indices.subspan(count), values.subspan(count)};
+  return taken;
+}
+
+int64_t write_topk_entries(const TopKPart& part, const TopKEntries& entries, std::byte* payload) {
+  const auto count = static_cast<int64_t>(entries.indices.size());
+  std::byte* at = payload + part.sparse_offset();
+  if (part.value_bytes == 2)
+    to_bf16(entries.values.data(), nullptr, count, reinterpret_cast<uint16_t*>(at), nullptr);
+  else if (count > 0)
+    std::memcpy(at, entries.values.data(), entries.values.size_bytes());
+  at += count * part.value_bytes;
+  TopKEntries left = entries;
+  for (size_t p = 0; p < part.sparse.size(); ++p) {
+    const Range range = part.sparse[p].range;
+    const auto inside = left.take(range.end).indices;
+    const IndexCode code = choose_index_code(inside, range);
+    write_head(payload, p, {static_cast<int64_t>(inside.size()), code.bitmap});
+    write_indices(code, inside, range, at);
+    at += code.bytes;
+  }
+  for (; (at - payload) % 8 != 0; ++at) *at = std::byte{0};
+  return at - payload;
+}
+
+void write_topk_dense(Range piece, const EncodeInput& in, bool bf16, std::byte* values) {
+  const int64_t n = piece.size(), width = bf16 ? 2 : 4;
+  if (bf16) {
+    to_bf16(in.message, in.residual, n, reinterpret_cast<uint16_t*>(values), in.shadow);
+  } else {
+    add_rows(in.message, in.residual, n, reinterpret_cast<float*>(values));
+    if (in.shadow != nullptr) std::fill_n(in.shadow, n, 0.0f);
+  }
+  for (int64_t i = 0; i < n && in.live != nullptr; ++i) {
+    const int64_t element = piece.begin + i;
+    if ((in.live[element / 64] >> (element % 64) & 1) != 0) continue;
+    std::fill_n(values + i * width, width, std::byte{0});
+    if (in.shadow != nullptr) in.shadow[i] = 0;
+  }
+}
+
 const char* read_topk_payload(const TopKPart& part, std::span<const std::byte> payload,
                               uint32_t* indices, uint32_t* first, TopKSource& source) {
   const auto length = static_cast<int64_t>(payload.size());
@@ -160,16 +203,34 @@ const char* read_topk_payload(const TopKPart& part, std::span<const std::byte> p
   for (const std::byte b : rest)
     if (b != std::byte{0}) return "padding that is not zero";
   int64_t e = 0;
-  for (int64_t w = 0; w <= windows_of(part); ++w) {
+  for (int64_t w = 0; w <= part.windows(); ++w) {
     while (e < source.count && indices[e] < w * kWindow) ++e;
     first[w] = static_cast<uint32_t>(e);
   }
   return nullptr;
 }
 
+TopKSource read_topk_message(const TopKPart& part, const MessageTag& tag,
+                             std::span<const std::byte> message, uint32_t* indices,
+                             uint32_t* first) {
+  const auto payload = check_message(CodecId::topk, tag, part.range, message, -1);
+  TopKSource source;
+  const char* defect = read_topk_payload(part, payload, indices, first, source);
+  if (defect != nullptr)
+    fail(ExitCode::disagree,
+         "message from rank {} for bucket {}, step {}: its payload has {}; do all ranks run the "
+         "same recipe and version of terse?",
+         tag.sender, tag.bucket, tag.step, defect);
+  return source;
+}
+
+void read_topk_values(const std::byte* values, int64_t count, int64_t value_bytes, float* out) {
+  for (int64_t e = 0; e < count; ++e) out[e] = value_at(values, e, value_bytes == 2);
+}
+
 void sum_topk_sources(const TopKPart& part, std::span<const TopKSource> sources, float factor,
                       const uint64_t* live, float* out) {
-  const int64_t windows = windows_of(part);
+  const int64_t windows = part.windows();
 #pragma omp parallel if (windows > 8)
   {
     WindowSum sum(part, sources);
