@@ -29,9 +29,10 @@ double middle_of(std::vector<double> values) {
 
 }  // namespace
 
-AutoExchange::AutoExchange(Group group, std::vector<SelectCandidate> choices, AutoChooser chooser,
-                           AutoOptions options)
+AutoExchange::AutoExchange(Group group, Group deciding, std::vector<SelectCandidate> choices,
+                           AutoChooser chooser, AutoOptions options)
     : SelectExchange(std::move(group), std::move(choices)),
+      deciding_(std::move(deciding)),
       chooser_(std::move(chooser)),
       options_(std::move(options)),
       next_look_(options_.first) {}
@@ -45,7 +46,7 @@ const std::string* AutoExchange::replayed(int64_t first_step) const {
 bool AutoExchange::quiet(int64_t step) const {
   if (options_.replay || step < next_look_ - kQuiet) return false;
   // Others may have seen reason to look where rank 0 has not.
-  return group().rank() == 0 || step <= next_look_ + kQuiet;
+  return deciding_.rank() == 0 || step <= next_look_ + kQuiet;
 }
 
 bool AutoExchange::due(int64_t step) const {
@@ -88,7 +89,7 @@ std::string AutoExchange::chosen(int64_t first_step) {
 
 void AutoExchange::decide(int64_t first_step) {
   const auto begin = std::chrono::steady_clock::now();
-  const std::string text = group().broadcast_text(chosen(first_step), 0, "decision");
+  const std::string text = deciding_.broadcast_text(chosen(first_step), 0, "decision");
   const size_t line = text.find('\n');
   TERSE_CHECK(line != std::string::npos, "rank 0 announced a decision and has none");
   const std::string value = text.substr(0, line);

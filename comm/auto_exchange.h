@@ -15,6 +15,10 @@
 // looked.
 //
 // With `replay` nothing is measured: the given decisions hold from the given steps on.
+//
+// Under hierarchy it is the exchange between nodes (comm/hierarchical_exchange.h): the peers of
+// every place on a node are a group of their own, all of which decide together and alike, or the
+// rounds inside nodes would not meet.
 #pragma once
 #include <cstdint>
 #include <functional>
@@ -27,8 +31,8 @@
 
 namespace terse {
 
-// Collective; rank 0's answer counts. `times`: medians of quiet steps of this rank. `current` is
-// what is in use.
+// Collective over the ranks that decide; the answer of their rank 0 counts. `times`: medians of
+// quiet steps of this rank. `current` is what is in use.
 using AutoChooser = std::function<AutoChoice(const BucketPlan& plan, const StepTimes& times,
                                              std::span<const int64_t> current)>;
 
@@ -42,9 +46,10 @@ struct AutoOptions {
 
 class AutoExchange final : public SelectExchange, public Decider {
  public:
-  // choices[0] is what a run begins with: a dense one.
-  AutoExchange(Group group, std::vector<SelectCandidate> choices, AutoChooser chooser,
-               AutoOptions options);
+  // choices[0] is what a run begins with: a dense one. `deciding`: all ranks of the run, of which
+  // `group` are those that average with this one.
+  AutoExchange(Group group, Group deciding, std::vector<SelectCandidate> choices,
+               AutoChooser chooser, AutoOptions options);
 
   Decider* decider() override { return this; }
   bool quiet(int64_t step) const override;
@@ -63,6 +68,7 @@ class AutoExchange final : public SelectExchange, public Decider {
   std::string chosen(int64_t first_step);
   void watch(const StepTimes& times);
 
+  Group deciding_;
   AutoChooser chooser_;
   AutoOptions options_;
   int64_t next_look_;

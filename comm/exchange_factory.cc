@@ -63,23 +63,25 @@ bool two_levels(const ExchangeOptions& options, int64_t ranks, int64_t ranks_per
   return options.hierarchy && ranks_per_node != ranks && ranks_per_node != 1;
 }
 
-// Around `inner`, the exchange of its family, between nodes of so many ranks.
-std::unique_ptr<Exchange> make_lgreco(const Group& group, const ExchangeOptions& options,
-                                      std::unique_ptr<Exchange> inner, int64_t ranks_per_node) {
+// Matrices stay whole for low rank, chosen already or one day.
+Slicing slicing_of(const ExchangeOptions& options) {
+  const bool may_be = std::ranges::count(options.candidates, "lowrank") > 0;
+  return options.worker() == "lowrank" || may_be ? Slicing::segments : Slicing::even;
+}
+
+// Around `inner`, the exchange of its family, whose messages travel between the ranks of
+// `averaging`.
+std::unique_ptr<Exchange> make_lgreco(const Group& group, const Group& averaging,
+                                      const ExchangeOptions& options,
+                                      std::unique_ptr<Exchange> inner) {
   const LgrecoFamily family = family_of(options);
   LgrecoOptions lgreco{
       .every = options.every,
       .allocation = {.rule = options.budget == "squares" ? BudgetRule::squares : BudgetRule::norms},
-      .ranks_per_node = ranks_per_node,
+      .ranks_per_node = group.size() / averaging.size(),
       .replay = !options.replay.empty(),
       .replayed = options.replayed};
-  if (options.cost == "time") {
-    if (ranks_per_node > 1)
-      fail(ExitCode::usage,
-           "[exchange] cost = \"time\" predicts flat exchanges and does not go with hierarchy; use "
-           "cost = \"bytes\"");
-    lgreco.timer = make_lgreco_timer(group, options, family);
-  }
+  if (options.cost == "time") lgreco.timer = make_lgreco_timer(group, averaging, options, family);
   return std::make_unique<LgrecoExchange>(group, std::move(inner), family, lgreco);
 }
 
@@ -102,7 +104,11 @@ std::unique_ptr<Exchange> over_nodes(
 std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& options,
                                         at::Device device, int64_t ranks_per_node) {
   const std::string& codec = options.codec;
-  if (codec == "auto") return make_auto_exchange(std::move(group), options, device);
+  if (codec == "auto")
+    return over_nodes(group, options, device, ranks_per_node, slicing_of(options),
+                      [&](Group ranks, bool) {
+                        return make_auto_exchange(std::move(ranks), group, options, device);
+                      });
   if (!options.compressed()) return make_dense_exchange(group, options, device, ranks_per_node);
   if (codec != "onebit" && codec != "bits" && codec != "topk" && codec != "lowrank" &&
       codec != "lgreco")
@@ -111,14 +117,20 @@ std::unique_ptr<Exchange> make_exchange(Group group, const ExchangeOptions& opti
          "lowrank, lgreco and auto",
          codec);
   if (codec == "lgreco") check_cpu(device, codec);
-  const Slicing slicing = options.worker() == "lowrank" ? Slicing::segments : Slicing::even;
-  auto exchange =
-      over_nodes(group, options, device, ranks_per_node, slicing, [&](Group ranks, bool whole_run) {
-        return make_flat(std::move(ranks), options, device, whole_run);
-      });
+  Group averaging = group;
+  auto exchange = over_nodes(group, options, device, ranks_per_node, slicing_of(options),
+                             [&](Group ranks, bool whole_run) {
+                               averaging = ranks;
+                               return make_flat(std::move(ranks), options, device, whole_run);
+                             });
   if (codec != "lgreco") return exchange;
-  const bool nodes = two_levels(options, group.size(), ranks_per_node);
-  return make_lgreco(group, options, std::move(exchange), nodes ? ranks_per_node : 1);
+  return make_lgreco(group, averaging, options, std::move(exchange));
+}
+
+std::unique_ptr<Exchange> make_exchange_between(Group group, const ExchangeOptions& options,
+                                                at::Device device) {
+  return options.compressed() ? make_flat(std::move(group), options, device, false)
+                              : make_dense_exchange(group, options, device);
 }
 
 std::unique_ptr<Exchange> make_dense_exchange(const Group& group, const ExchangeOptions& options,

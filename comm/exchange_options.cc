@@ -63,7 +63,6 @@ void check_auto(const ExchangeOptions& options, Keys& keys) {
   if (options.feedback != "classic")
     keys.problem("feedback",
                  "auto moves residuals between codecs, which goes with \"classic\" only");
-  if (options.hierarchy) keys.problem("hierarchy", "does not go with codec = \"auto\" yet");
 }
 
 }  // namespace
@@ -161,9 +160,6 @@ void ExchangeOptions::check(Keys& keys) const {
       owners.check(key, set, {"lgreco"});
   if (codec != "lgreco" && codec != "auto")
     owners.check("every", every != standard.every, {"lgreco", "auto"});
-  if (cost == "time" && hierarchy)
-    keys.problem("cost",
-                 "\"time\" predicts flat exchanges and does not go with hierarchy; use \"bytes\"");
   if (eta != standard.eta && feedback != "econtrol")
     keys.problem("eta", "has no effect with feedback = \"" + feedback + "\"; it is econtrol's");
   if (owners.uses("topk") && density <= 0) keys.problem("density", "must be above 0, e.g. 0.001");

@@ -59,6 +59,9 @@ class HierarchicalExchange final : public Exchange {
   int64_t wire_bytes(int64_t bucket) const override;  // both kinds of link
   int64_t encodes() const override { return inner_->encodes(); }
 
+  Decider* decider() override { return inner_->decider(); }
+  std::vector<ExchangeDecision> take_decisions() override { return inner_->take_decisions(); }
+
   void commit() override { inner_->commit(); }
   void rollback() override { inner_->rollback(); }
   void reset_residuals() override { inner_->reset_residuals(); }

@@ -268,7 +268,8 @@ void LgrecoExchange::load(const StateReader& state) {
   }
   if (!uniform) apply();
   times_ = LgrecoTimes::load(state);
-  if (times_ && !times_->fit(family_.choices(), inner_->rounds(), plan_.buckets.size()))
+  const int predicted = inner_->rounds() - (options_.timer ? options_.timer->more_rounds : 0);
+  if (times_ && !times_->fit(family_.choices(), predicted, plan_.buckets.size()))
     times_.reset();  // of another recipe
   sums_.load(state, shared_alike(state, group_.size(), options_.ranks_per_node));
   inner_->load(state);

@@ -27,14 +27,15 @@ ExchangeOptions options_of(const ExchangeOptions& options, double parameter) {
   return fixed;
 }
 
-std::vector<std::vector<Work>> measure_choices(const Group& group, const ExchangeOptions& options,
+std::vector<std::vector<Work>> measure_choices(const Group& group, int64_t ranks,
+                                               const ExchangeOptions& options,
                                                const LgrecoFamily& family, const BucketPlan& plan) {
   const ExchangeProbeOptions probe{.elements = int64_t{1} << 20, .repetitions = 2};
   std::vector<std::vector<Work>> work;
   for (int64_t c = 0; c < family.choices(); ++c) {
     const ExchangeOptions fixed = options_of(options, family.parameter(c));
-    const ExchangeSpeed speed = slowest(group, measure_exchange(fixed, plan, group.size(), probe));
-    work.push_back(work_per_element(fixed, group.size(), speed));
+    const ExchangeSpeed speed = slowest(group, measure_exchange(fixed, plan, ranks, probe));
+    work.push_back(work_per_element(fixed, ranks, speed));
   }
   return work;
 }
@@ -143,21 +144,25 @@ std::optional<LgrecoTimes> LgrecoTimes::load(const StateReader& state) {
   return times;
 }
 
-LgrecoTimer make_lgreco_timer(const Group& group, const ExchangeOptions& options,
-                              const LgrecoFamily& family) {
+LgrecoTimer make_lgreco_timer(const Group& group, const Group& averaging,
+                              const ExchangeOptions& options, const LgrecoFamily& family) {
   const auto work = std::make_shared<std::vector<std::vector<Work>>>();
   LgrecoTimer timer;
   timer.measure = [=](const BucketPlan& plan, const std::vector<StepTimes>& quiet) {
-    if (work->empty()) *work = measure_choices(group, options, family, plan);
+    if (work->empty()) *work = measure_choices(group, averaging.size(), options, family, plan);
     const StepModel own = step_model(median(quiet), at::get_num_threads(), group.size());
-    return LgrecoTimes{measure_link(group), mean_over_ranks(group, own, plan.buckets.size()),
+    return LgrecoTimes{measure_link(averaging), mean_over_ranks(group, own, plan.buckets.size()),
                        *work};
   };
-  timer.transfers = [ranks = group.size(),
+  timer.share = static_cast<double>(averaging.size()) / static_cast<double>(group.size());
+  timer.more_rounds = averaging.size() < group.size() ? 2 : 0;
+  timer.transfers = [ranks = averaging.size(), share = timer.share,
                      uniform = options.with_codec(options.worker())](const Bucket& bucket) {
-    return exchange_transfers(uniform, bucket, ranks);
+    std::vector<Transfer> all = exchange_transfers(uniform, bucket, ranks);
+    for (Transfer& one : all) one.bytes = std::llround(share * static_cast<double>(one.bytes));
+    return all;
   };
-  timer.copies = copies_of(options, group.size());
+  timer.copies = copies_of(options, averaging.size()) * timer.share;
   return timer;
 }
 
@@ -168,7 +173,7 @@ TimedStep timed_step(const LgrecoTimes& times, const LgrecoTimer& timer, const B
   timed.step.ready.resize(plan.buckets.size(), 0.0);
   const std::vector<Work>& work = times.work.at(static_cast<size_t>(family.reference_index()));
   for (const Bucket& bucket : plan.buckets) {
-    const auto n = static_cast<double>(bucket.size);
+    const double n = timer.share * static_cast<double>(bucket.size);
     BucketCost& cost = timed.uniform.emplace_back();
     for (const Transfer& transfer : timer.transfers(bucket))
       cost.rounds.push_back({n * work.at(cost.rounds.size()), transfer});
@@ -186,7 +191,8 @@ std::vector<TimedSegment> timed_segments(const LgrecoTimer& timer, const BucketP
     const Bucket& bucket = plan.buckets[static_cast<size_t>(items[i].bucket)];
     TimedSegment& s = segments.emplace_back();
     s.bucket = items[i].bucket;
-    s.elements = bucket.segments[items[i].segment].size;
+    s.elements =
+        std::llround(timer.share * static_cast<double>(bucket.segments[items[i].segment].size));
     for (size_t c = 0; c < n; ++c) s.wire_bytes.push_back(timer.copies * tables.bytes[i * n + c]);
   }
   return segments;

@@ -34,13 +34,19 @@ struct LgrecoTimer {
   std::function<LgrecoTimes(const BucketPlan& plan, const std::vector<StepTimes>& quiet)> measure;
   // By round, what a rank sends for a bucket with the uniform parameter.
   std::function<std::vector<Transfer>(const Bucket& bucket)> transfers;
-  double copies = 1;  // that a rank sends of each byte in LgrecoTables
+  double copies = 1;    // that a rank sends of each byte in LgrecoTables
+  double share = 1;     // of a bucket's elements, that a rank compresses
+  int more_rounds = 0;  // of the exchange, that are not predicted: those inside a node
 };
 
+// `averaging`: the ranks between which messages travel: `group`, or this rank's peers on the other
+// nodes. There all peers measure at once, as they send at once; each has its share of every bucket,
+// taken as the mean share, and what travels inside nodes, the same for every choice, is left out.
+//
 // Codecs are measured once, with a million elements each: some 0.3 s in all; link and steps at
 // every call.
-LgrecoTimer make_lgreco_timer(const Group& group, const ExchangeOptions& options,
-                              const LgrecoFamily& family);
+LgrecoTimer make_lgreco_timer(const Group& group, const Group& averaging,
+                              const ExchangeOptions& options, const LgrecoFamily& family);
 
 // What allocate_by_time() reads; segments are `items`.
 TimedStep timed_step(const LgrecoTimes& times, const LgrecoTimer& timer, const BucketPlan& plan,

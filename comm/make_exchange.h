@@ -34,9 +34,15 @@ std::unique_ptr<Exchange> make_dense_exchange(const Group& group, const Exchange
                                               int64_t ranks_per_node = 1);
 
 // Of codec = "auto" and its candidates, which must be given; with compressed ones the dense one is
-// options.dense and comes first. Error(usage) for a GPU: what is measured there would be launches.
-std::unique_ptr<Exchange> make_auto_exchange(Group group, const ExchangeOptions& options,
+// options.dense and comes first. `group` averages, all ranks of the run decide. Error(usage) for a
+// GPU: what is measured there would be launches.
+std::unique_ptr<Exchange> make_auto_exchange(Group group, const Group& run,
+                                             const ExchangeOptions& options,
                                              at::Device device = at::kCPU);
+
+// Of a fixed codec between nodes: `group` has one rank of each, with a slice of its own.
+std::unique_ptr<Exchange> make_exchange_between(Group group, const ExchangeOptions& options,
+                                                at::Device device = at::kCPU);
 
 // The density of topk from which on it sends more bytes (between nodes, with options.hierarchy)
 // than a dense fp32 average would.

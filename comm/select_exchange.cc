@@ -22,8 +22,10 @@ constexpr const char* kSelection = "exchange/choice";
 
 bool is_saved(const StateReader& state, const char* prefix, const Bucket& bucket) {
   return std::ranges::any_of(bucket.segments, [&](const Segment& s) {
-    return s.size > 0 &&
-           state.tensor(Scope::own, fmt::format("{}/{}", prefix, s.name), 0).has_value();
+    const std::string name = fmt::format("{}/{}", prefix, s.name);
+    for (int64_t rank = 0; s.size > 0 && rank < state.saved_ranks(); ++rank)
+      if (state.tensor(Scope::own, name, rank)) return true;
+    return false;
   });
 }
 
@@ -249,6 +251,10 @@ void SelectExchange::finish(int64_t bucket, at::Tensor answer) {
 
 bool SelectExchange::finite(int64_t bucket, const at::Tensor& answer) const {
   return inner(bucket).finite(bucket, answer);
+}
+
+bool SelectExchange::selects() const {
+  return std::ranges::any_of(choices_, &SelectCandidate::drops);
 }
 
 std::span<const int64_t> SelectExchange::selected(int64_t bucket) const {

@@ -72,6 +72,7 @@ class SelectExchange : public Exchange {
   void finish(int64_t bucket, at::Tensor answer) override;
   bool finite(int64_t bucket, const at::Tensor& answer) const override;
 
+  bool selects() const override;  // some choice does
   std::span<const int64_t> selected(int64_t bucket) const override;
   int64_t wire_bytes(int64_t bucket) const override;
   int64_t encodes() const override;

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <utility>
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -163,24 +164,32 @@ const ArchiveTensor& ArchiveFile::require(std::string_view name, DType dtype) co
   return *tensor;
 }
 
+namespace {
+
+template <typename Out>
+void decode(const ArchiveFile& file, const ArchiveTensor& tensor, Out&& out) {
+  const std::string what = fmt::format("tensor \"{}\"", tensor.name);
+  ByteCursor in(tensor.stored, file.path(), what.c_str());
+  decode_planes(tensor.dtype, tensor.numel(), in, std::forward<Out>(out));
+  if (in.left() != 0) in.bad("{} bytes are left over", in.left());
+}
+
+}  // namespace
+
 void ArchiveFile::read(const ArchiveTensor& tensor, const ByteSink& sink) const {
-  if (tensor.coded) {
-    const std::string what = fmt::format("tensor \"{}\"", tensor.name);
-    ByteCursor in(tensor.stored, path(), what.c_str());
-    decode_planes(tensor.dtype, tensor.numel(), in, sink);
-    if (in.left() != 0) in.bad("{} bytes are left over", in.left());
-  } else {
+  if (tensor.coded)
+    decode(*this, tensor, sink);
+  else
     sink(tensor.stored);
-  }
   release(tensor.stored);
 }
 
 void ArchiveFile::read(const ArchiveTensor& tensor, void* out) const {
-  auto* to = static_cast<std::byte*>(out);
-  read(tensor, [&](std::span<const std::byte> piece) {
-    if (!piece.empty()) std::memcpy(to, piece.data(), piece.size());
-    to += piece.size();
-  });
+  if (tensor.coded)
+    decode(*this, tensor, static_cast<std::byte*>(out));
+  else if (!tensor.stored.empty())
+    std::memcpy(out, tensor.stored.data(), tensor.stored.size());
+  release(tensor.stored);
 }
 
 void ArchiveFile::release(std::span<const std::byte> bytes) const {

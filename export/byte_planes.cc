@@ -31,6 +31,8 @@ std::vector<uint8_t>& planes_of_thread(size_t bytes) {
 void encode_part(DType dtype, std::span<const std::byte> part, std::vector<std::byte>& out) {
   const int64_t width = dtype_size(dtype);
   const int64_t count = static_cast<int64_t>(part.size()) / width;
+  if (width == 1)
+    return rans_encode_run({reinterpret_cast<const uint8_t*>(part.data()), part.size()}, out);
   std::vector<uint8_t>& planes = planes_of_thread(part.size());
   TERSE_DISPATCH(split_planes(part.data(), static_cast<int>(width), rotated(dtype), count,
                               planes.data(), count));
@@ -40,6 +42,8 @@ void encode_part(DType dtype, std::span<const std::byte> part, std::vector<std::
 
 void decode_part(DType dtype, int64_t count, ByteCursor in, std::byte* out) {
   const int64_t width = dtype_size(dtype);
+  if (width == 1)
+    return rans_decode_run(in, {reinterpret_cast<uint8_t*>(out), static_cast<size_t>(count)});
   std::vector<uint8_t>& planes = planes_of_thread(static_cast<size_t>(count * width));
   for (int64_t p = 0; p < width; ++p)
     rans_decode_run(in, {planes.data() + p * count, static_cast<size_t>(count)});
@@ -91,29 +95,30 @@ void PlaneEncoder::finish(std::vector<std::byte>& out) {
   pending_.clear();
 }
 
+void decode_planes(DType dtype, int64_t elements, ByteCursor& in, std::byte* out) {
+  const int64_t width = dtype_size(dtype);
+  const auto count_of = [&](int64_t p) { return std::min(kRansRun, elements - p * kRansRun); };
+  std::vector<ByteCursor> parts;  // where each begins
+  for (int64_t p = 0; p * kRansRun < elements; ++p) {
+    parts.push_back(in);
+    for (int64_t plane = 0; plane < width; ++plane)
+      rans_skip_run(in, static_cast<size_t>(count_of(p)));
+  }
+  each_row(static_cast<int64_t>(parts.size()), kRansRun, [&](int64_t p) {
+    decode_part(dtype, count_of(p), parts[static_cast<size_t>(p)], out + p * kRansRun * width);
+  });
+}
+
 void decode_planes(DType dtype, int64_t elements, ByteCursor& in,
                    const std::function<void(std::span<const std::byte>)>& sink) {
-  const int64_t width = dtype_size(dtype);
-  const int64_t most = std::min(elements, kRansRun);
-  const auto together = static_cast<int64_t>(kTogether);
-  std::vector<std::byte> values(
-      static_cast<size_t>(std::min(elements, together * kRansRun) * width));
-  for (int64_t left = elements; left > 0;) {
-    const int64_t now = std::min(left, together * kRansRun);
-    const auto size_of = [&](int64_t p) { return std::min(most, now - p * kRansRun); };
-    std::vector<ByteCursor> parts;  // where each begins
-    for (int64_t p = 0; p * kRansRun < now; ++p) {
-      parts.push_back(in);
-      for (int64_t plane = 0; plane < width; ++plane)
-        rans_skip_run(in, static_cast<size_t>(size_of(p)));
-    }
-    each_row(static_cast<int64_t>(parts.size()), kRansRun, [&](int64_t p) {
-      decode_part(dtype, size_of(p), parts[static_cast<size_t>(p)],
-                  values.data() + p * kRansRun * width);
-    });
-    for (int64_t p = 0; p * kRansRun < now; ++p)
-      sink({values.data() + p * kRansRun * width, static_cast<size_t>(size_of(p) * width)});
-    left -= now;
+  const int64_t width = dtype_size(dtype), together = static_cast<int64_t>(kTogether) * kRansRun;
+  std::vector<std::byte> values(static_cast<size_t>(std::min(elements, together) * width));
+  for (int64_t left = elements; left > 0; left -= std::min(left, together)) {
+    const int64_t now = std::min(left, together), part = kRansRun * width;
+    decode_planes(dtype, now, in, values.data());
+    for (int64_t at = 0; at < now * width; at += part)
+      sink(std::span(values).subspan(static_cast<size_t>(at),
+                                     static_cast<size_t>(std::min(part, now * width - at))));
   }
 }
 

@@ -41,5 +41,7 @@ class PlaneEncoder {
 // damaged.
 void decode_planes(DType dtype, int64_t elements, ByteCursor& in,
                    const std::function<void(std::span<const std::byte>)>& sink);
+// The same into `out`, which holds them all: nothing is copied, all parts side by side.
+void decode_planes(DType dtype, int64_t elements, ByteCursor& in, std::byte* out);
 
 }  // namespace terse

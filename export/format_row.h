@@ -42,6 +42,9 @@ struct FormatRow {
   std::function<Fit(DType)> fit_dense;
   // Whether it takes a compressed weight whose Codes fit, its input included. Null: every one.
   std::function<bool(const ArtifactWeight&)> takes = nullptr;
+  // Whether the file holds every scale of a compressed weight whose Codes fit: may read them. Null:
+  // always.
+  std::function<bool(const ArtifactWeight&)> holds_scales = nullptr;
   // Error(usage) for what `fit` cannot see: shapes, combinations of tensors. Called before any work
   // and before `write`. Null: every compressed weight has to fit.
   std::function<void(const Artifact&)> check = nullptr;

@@ -55,12 +55,30 @@ std::vector<EngineRow> engines(const std::string& type) {
   return all;
 }
 
+// The type that the Codes of a weight get: of the family without a type the first one that fits.
+const GgufPacking* packing_of(const std::string& type, const CodeFormat& codes) {
+  for (const GgufPacking& packing : gguf_packings())
+    if ((type.empty() || packing.name == type) &&
+        gguf_fit(codes, packing).verdict != Verdict::impossible)
+      return &packing;
+  return nullptr;
+}
+
+bool holds_scales(const std::string& type, const ArtifactWeight& weight) {
+  const GgufPacking* packing = packing_of(type, *weight.format);
+  if (packing == nullptr || packing->pack == nullptr) return true;
+  // Rounded to what the type stores when they were made; fp16's small ones lose bits when halved.
+  if (weight.format->scale_type == packing->scale && packing->scale != ScaleType::f16) return true;
+  return gguf_holds_scales(weight.codes(), *packing);
+}
+
 FormatRow row(const std::string& type, std::function<Fit(const CodeFormat&)> fit,
               std::function<Fit(DType)> fit_dense) {
   return {.format = {"gguf", type},
           .engines = engines(type),
           .fit = std::move(fit),
           .fit_dense = std::move(fit_dense),
+          .holds_scales = [type](const auto& weight) { return holds_scales(type, weight); },
           .check = [type](const Artifact& artifact) { check_gguf(artifact, type); },
           .write = [type](FileSystem& fs, const Artifact& artifact,
                           const std::string& out) { write_gguf(fs, artifact, type, out); },

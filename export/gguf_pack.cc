@@ -5,6 +5,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "base/error.h"
 #include "base/half.h"
@@ -155,25 +156,27 @@ bool is_half(float x) {
   return std::isfinite(x) && fp16_to_float(fp16_from_float(x)) == x;
 }
 
-// The scale of stored integers, or an error: what the file cannot hold must not be rounded
-// silently.
-float stored_scale(const Codes& codes, float scale, int multiply, const GgufPacking& packing,
-                   const std::string& name) {
-  if (packing.scale != ScaleType::f16) {
-    if (!representable(scale, packing.scale))
-      fail(ExitCode::invalid_file, "tensor \"{}\": the scale {} is not exact in {}", name, scale,
-           to_string(packing.scale));
-    return scale;
-  }
+// The scale of stored integers; nothing where the type does not hold it exactly.
+std::optional<float> exact_scale(const Codes& codes, float scale, int multiply,
+                                 const GgufPacking& packing) {
+  if (packing.scale != ScaleType::f16)
+    return representable(scale, packing.scale) ? std::optional(scale) : std::nullopt;
   const float wanted =
       scale * (codes.format.unit * codes.tensor_scale) / static_cast<float>(multiply);
   const bool minimum = packing.type == GgufType::q4_1;
   if (!is_half(wanted) || (minimum && !is_half(wanted * (codes.format.offset - 8.0f))))
-    fail(ExitCode::invalid_file,
-         "tensor \"{}\": the scale {} is not exact in the fp16 of {}; train with its target, or "
-         "export with --requantize",
-         name, wanted, packing.name);
+    return std::nullopt;
   return wanted;
+}
+
+// The same, or an error: what the file cannot hold must not be rounded silently.
+float stored_scale(const Codes& codes, float scale, int multiply, const GgufPacking& packing,
+                   const std::string& name) {
+  if (const auto exact = exact_scale(codes, scale, multiply, packing)) return *exact;
+  fail(ExitCode::invalid_file,
+       "tensor \"{}\": the scale {} is not exact in the {} of {}; train with its target, or export "
+       "with --requantize",
+       name, scale, to_string(packing.scale), packing.name);
 }
 
 // A row of scales as it is stored: one for each `packing.group` columns.
@@ -198,6 +201,13 @@ const GgufPacking& gguf_packing(GgufType type) {
   for (const GgufPacking& packing : kPackings)
     if (packing.type == type) return packing;
   TERSE_CHECK(false, "type {}", static_cast<uint32_t>(type));
+}
+
+bool gguf_holds_scales(const Codes& codes, const GgufPacking& packing) {
+  const Fit fit = gguf_fit(codes.format, packing);
+  return fit.verdict != Verdict::impossible && std::ranges::all_of(codes.scales, [&](float scale) {
+           return exact_scale(codes, scale, fit.multiply, packing).has_value();
+         });
 }
 
 void gguf_pack_codes(const Codes& codes, const GgufPacking& packing, const std::string& name,

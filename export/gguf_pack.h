@@ -38,6 +38,9 @@ std::span<const GgufPacking> gguf_packings();  // codes first, in order of prefe
 Fit gguf_fit(const CodeFormat& format, const GgufPacking& packing);
 Fit gguf_fit(DType dtype, const GgufPacking& packing);
 
+// Whether `packing` holds every scale of the Codes exactly: what gguf_fit calls "checked".
+bool gguf_holds_scales(const Codes& codes, const GgufPacking& packing);
+
 // Whether the scale that Codes have for the whole tensor goes into a tensor of its own.
 inline bool has_scale_tensor(const GgufPacking& packing) {
   return packing.type == GgufType::nvfp4;

@@ -66,9 +66,13 @@ bool kept(const Codes& codes, int64_t row, int64_t column) {
 void stored_row(const Codes& codes, const OnnxPacking& packing, int64_t row,
                 std::vector<uint8_t>& numbers) {
   const int8_t* from = codes.codes.data() + row * codes.columns;
-  const int add = packing.add + packing.zero_point;
-  for (int64_t c = 0; c < codes.columns; ++c)
-    numbers[static_cast<size_t>(c)] = static_cast<uint8_t>(from[c] * packing.multiply + add);
+  uint8_t* to = numbers.data();
+  const auto add = static_cast<uint8_t>(packing.add + packing.zero_point);
+  if (packing.multiply == 1)  // bytes, as vectors add them
+    for (int64_t c = 0; c < codes.columns; ++c) to[c] = static_cast<uint8_t>(from[c] + add);
+  else
+    for (int64_t c = 0; c < codes.columns; ++c)
+      to[c] = static_cast<uint8_t>(from[c] * packing.multiply + add);
   const auto zero = static_cast<uint8_t>(packing.zero_point);
   std::fill(numbers.begin() + codes.columns, numbers.end(), zero);
   if (codes.mask.empty()) return;

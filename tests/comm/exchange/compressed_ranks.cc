@@ -245,6 +245,12 @@ void check_switching(Group& group) {
     check_promises(
         group, fmt::format("switching {}", fmt::join(list, ", ")),
         [&] { return make_switching(group, list); }, 1e-5, true);
+  if (group.size() != 4) return;
+  for (const auto& list : switch_lists())
+    check_promises(
+        group, fmt::format("switching {} in 2 nodes", fmt::join(list, ", ")),
+        [&] { return make_switching_between(group, 2, list); }, 1e-5, true);
+  check_auto_between(group);
 }
 
 void check_compressed(Group& group) {

@@ -90,6 +90,9 @@ inline void expect_replicas(Group& group, const at::Tensor& tensor, const std::s
 // A SelectExchange that takes the next of `selections` at every commit, for two buckets: "fp32",
 // "fp32*1 onebit*1", ... of fp32, onebit, bits, gather, scatter (top-k), lowrank.
 std::unique_ptr<Exchange> make_switching(Group& group, const std::vector<std::string>& selections);
+// The same between nodes.
+std::unique_ptr<Exchange> make_switching_between(Group& group, int64_t ranks_per_node,
+                                                 const std::vector<std::string>& selections);
 
 // The parts of the test, each in a file of its own.
 void check_dense(Group& group);
@@ -97,7 +100,8 @@ void check_two_stage(Group& group);
 void check_compressed(Group& group);
 void check_lgreco(Group& group);
 void check_switching(Group& group);
-void check_resharding(Group& group);  // on 4 ranks
+void check_auto_between(Group& group);  // on 4 ranks
+void check_resharding(Group& group);    // on 4 ranks
 void check_state(Group& group);
 void check_deepspeed(Group& group, const std::string& golden);
 void check_powersgd(Group& group, const std::string& golden);

@@ -17,6 +17,7 @@
 #include "trainer/bench/export/peak_memory.h"
 #include "trainer/bench/export/plain_copy.h"
 #include "trainer/bench/export/synthetic_run.h"
+#include "trainer/model/allocator.h"
 #include "trainer/snapshot.h"
 
 namespace terse {
@@ -219,6 +220,7 @@ class Bench {
 }  // namespace
 
 std::vector<BenchResult> bench_export(const BenchExportOptions& options) {
+  tune_allocator();  // as `terse export` does
   omp_set_num_threads(options.threads);
   Bench bench(options);
   for (const Case& one : kCases) {

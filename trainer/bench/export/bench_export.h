@@ -3,14 +3,12 @@
 // takes. For each format F:
 //
 //   export.F        from an open checkpoint to the file; baseline "cp of the output": how many
-//   times
-//                   as fast as copying the file that was written
+//                   times as fast as copying the file that was written
 //   export_input.F  the same export; baseline "cp of the input": as copying what it read of the
 //                   checkpoint (codes and fp32 scales, or fp32 weights), at the rate at which the
 //                   output was copied
 //   import.F        the file opened, its checksums verified, the Codes or bytes of every tensor
-//   made
-//                   in memory; baseline "cp of the file"
+//                   made in memory; baseline "cp of the file"
 //   open.T          a checkpoint of target T opened, with all checksums; baseline as export_input
 //   memory.export.F, memory.import.F
 //                   the most memory resident at any time, pages of mapped files and of the program
