@@ -42,16 +42,22 @@ class StateHash final : public StateWriter {
   Checksum hash_;
 };
 
+struct TrainingSize {
+  int64_t hidden = 48;
+  double learning_rate = 1e-2;
+};
+
 class Training {
  public:
   Training(const Group& group, const OptimOptions& optim, const ExchangeOptions& exchange,
-           ReducerOptions reducer, at::Device device = at::kCPU, int64_t ranks_per_node = 1)
-      : group_(group), device_(device) {
+           ReducerOptions reducer, at::Device device = at::kCPU, int64_t ranks_per_node = 1,
+           const TrainingSize& size = {})
+      : group_(group), device_(device), learning_rate_(size.learning_rate) {
     at::manual_seed(7);
     embed_ = parameter("embed", {64, 32}, false);
-    w1_ = parameter("w1", {48, 32}, true);
-    b1_ = parameter("b1", {48}, false);
-    w2_ = parameter("w2", {1, 48}, true);
+    w1_ = parameter("w1", {size.hidden, 32}, true);
+    b1_ = parameter("b1", {size.hidden}, false);
+    w2_ = parameter("w2", {1, size.hidden}, true);
     reducer.bucket_bytes = 2048 * 4;
     reducer_.reset(new Reducer(make_reducer(
         group, parameters_, optim, exchange,
@@ -61,7 +67,7 @@ class Training {
   // `poison`: this rank's gradient becomes NaN. `after_backward`: gradients are final then.
   StepResult step(bool poison = false, const std::function<void()>& after_backward = {}) {
     ++step_;
-    reducer_->begin(step_, 1e-2);
+    reducer_->begin(step_, learning_rate_);
     reducer_->last_micro_batch();
     at::Tensor l = loss();
     if (poison) l = l * std::numeric_limits<double>::quiet_NaN();
@@ -127,6 +133,7 @@ class Training {
 
   Group group_;
   at::Device device_;
+  double learning_rate_;
   int64_t step_ = 0;
   std::vector<Parameter> parameters_;
   at::Tensor embed_, w1_, b1_, w2_;

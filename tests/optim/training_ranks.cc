@@ -1,4 +1,5 @@
-// What several ranks must agree on; run by training_test.cc:  optim_ranks FILE
+// What several ranks must agree on; run by training_test.cc, replicas_test.cc, canaries_test.cc:
+//   optim_ranks FILE | replicas NAME | canaries PROBLEM OPTIMIZER
 // FILE receives rank 0's weights after 50 dense steps, to compare over numbers of ranks.
 #include <fmt/format.h>
 
@@ -163,21 +164,30 @@ void diverging_replicas(const Group& group) {
   }
 }
 
-int run(const std::string& file) {
+void everything(const Group& group, const std::string& file) {
+  dense_run(group, file);
+  compressed_run(group);
+  poisoned_run(group);
+  resumed_run(group);
+  nodes_run(group);
+  diverging_replicas(group);
+  dgc_runs(group);
+  zero_one_runs(group);
+  unused_on_one_rank(group);
+}
+
+int run(const std::vector<std::string>& arguments) {
   try {
     World world = resolve_world(current_environment());
     const auto timeout = std::chrono::seconds(60);
     const auto store = join(world, timeout);
     const Group group = make_group(world, store, {.timeout = timeout});
-    dense_run(group, file);
-    compressed_run(group);
-    poisoned_run(group);
-    resumed_run(group);
-    nodes_run(group);
-    diverging_replicas(group);
-    dgc_runs(group);
-    zero_one_runs(group);
-    unused_on_one_rank(group);
+    if (arguments.size() == 2 && arguments[0] == "replicas")
+      disturbed_replicas(group, arguments[1]);
+    else if (arguments.size() == 3 && arguments[0] == "canaries")
+      canaries(group, arguments[1], arguments[2]);
+    else
+      everything(group, arguments.empty() ? "/dev/null" : arguments[0]);
     return 0;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "%s\n", e.what());
@@ -189,5 +199,5 @@ int run(const std::string& file) {
 }  // namespace terse
 
 int main(int argc, char** argv) {
-  return terse::run(argc > 1 ? argv[1] : "/dev/null");
+  return terse::run({argv + 1, argv + argc});
 }
