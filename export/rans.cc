@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 
 #include "base/error.h"
@@ -94,17 +93,17 @@ void add_few(RansSymbols& symbols, size_t k, size_t s, uint32_t frequency, uint3
     symbols.packed[k] = (start + 4095) | frequency << 13;
     return;
   }
-  const auto bits = static_cast<uint32_t>(std::bit_width(frequency - 1));  // 2^bits >= frequency
-  symbols.magic[k] =
-      static_cast<uint32_t>(((uint64_t{1} << (bits + 31)) + frequency - 1) / frequency);
-  symbols.packed[k] = start | frequency << 13 | (bits - 1) << 25;
+  const RansQuotient quotient = rans_quotient(frequency);
+  symbols.magic[k] = quotient.magic;
+  symbols.packed[k] = start | frequency << 13 | quotient.shift << 25;
 }
 
 RansSymbols symbols_of(const std::array<uint16_t, 256>& frequency) {
   RansSymbols symbols = {};
   const auto used = std::count_if(frequency.begin(), frequency.end(), [](auto f) { return f > 0; });
-  const bool few = used <= RansSymbols::kFew &&
-                   *std::max_element(frequency.begin(), frequency.end()) <= RansSymbols::kMostOften;
+  const bool few =
+      used <= RansSymbols::kFew &&
+      *std::max_element(frequency.begin(), frequency.end()) <= RansQuotient::kMostOften;
   uint32_t start = 0;
   size_t k = 0;
   for (size_t s = 0; s < 256; ++s) {

@@ -20,24 +20,36 @@
 
 namespace terse {
 
+// Floor of x / frequency is the upper half of x times `magic`, shifted right by `shift` (Granlund
+// and Montgomery 1994): for frequencies from 2 to kMostOften, and x < 2^20 frequency, which is all
+// that a coder holds when it takes the symbol. Beyond, `magic` would need a 33rd bit: 2,964 is the
+// first frequency that goes wrong.
+struct RansQuotient {
+  static constexpr uint32_t kMostOften = 2895;
+  uint32_t magic, shift;
+};
+constexpr RansQuotient rans_quotient(uint32_t frequency) {
+  uint32_t bits = 1;  // 2^bits >= frequency
+  while ((1u << bits) < frequency) ++bits;
+  const uint64_t magic = ((uint64_t{1} << (bits + 31)) + frequency - 1) / frequency;
+  return {static_cast<uint32_t>(magic), bits - 1};
+}
+
 // What encoding needs of each symbol.
 struct RansSymbols {
-  // A little above 1 / frequency: x < 2^20 frequency (all that a coder holds when it takes the
-  // symbol) times this, cut to an integer, is x / frequency.
+  // A little above 1 / frequency: x < 2^20 frequency times this, cut to an integer, is x /
+  // frequency.
   alignas(64) double reciprocal[256];
   alignas(64) uint32_t slots[256];  // the first slot, and the frequency (1 to 4095) << 16
 
-  // The same where at most kFew symbols occur, none with a frequency above kMostOften: tables that
-  // fit in registers. few == 0: no such tables.
+  // The same where at most kFew symbols occur, none above RansQuotient::kMostOften: tables that fit
+  // in registers. few == 0: no such tables.
   static constexpr int kFew = 32;
-  static constexpr uint32_t kMostOften = 2895;
   int few = 0;
-  alignas(64) uint8_t place[256];  // of a symbol in the tables
-  // Floor of x / frequency is the upper half of x times this, shifted right by `packed` >> 25
-  // (Granlund and Montgomery 1994, for x < 2^20 frequency): below kMostOften without a 33rd bit.
-  alignas(64) uint32_t magic[kFew];
-  // What is added (the first slot; 4095 more where the frequency is 1, whose quotient is one short),
-  // the frequency << 13, the shift << 25.
+  alignas(64) uint8_t place[256];    // of a symbol in the tables
+  alignas(64) uint32_t magic[kFew];  // of RansQuotient
+  // What is added (the first slot; 4095 more where the frequency is 1, whose quotient is one
+  // short), the frequency << 13, the shift << 25.
   alignas(64) uint32_t packed[kFew];
 };
 

@@ -9,6 +9,7 @@
 #include "base/half.h"
 #include "base/isa.h"
 #include "export/byte_planes.h"
+#include "export/kernels/declarations.h"
 #include "export/rans.h"
 
 namespace terse {
@@ -99,6 +100,23 @@ TEST(Rans, EveryInstructionSetWritesTheSameBytes) {
     }
     force_isa(best);
   }
+}
+
+// At both ends of what each quotient is the floor for, where a rounding shows first.
+TEST(Rans, QuotientsAreExactAsFarAsTheyAreUsed) {
+  const auto wrong = [](uint32_t frequency, uint64_t quotient) {
+    const auto [magic, shift] = rans_quotient(frequency);
+    const auto of = [&](uint64_t x) { return (x * magic >> 32) >> shift; };
+    return of(quotient * frequency) != quotient ||
+           of(quotient * frequency + frequency - 1) != quotient;
+  };
+  constexpr uint64_t kMost = (1u << 20) - 1;
+  std::mt19937_64 random(7);
+  for (uint32_t frequency = 2; frequency <= RansQuotient::kMostOften; ++frequency) {
+    EXPECT_FALSE(wrong(frequency, kMost) || wrong(frequency, 0)) << frequency;
+    for (int k = 0; k < 50; ++k) EXPECT_FALSE(wrong(frequency, random() & kMost)) << frequency;
+  }
+  EXPECT_TRUE(wrong(2964, kMost));
 }
 
 // Alphabets on both sides of what fits in registers, at both ends of the bytes, and frequencies up

@@ -18,7 +18,15 @@
 namespace terse {
 namespace {
 
-constexpr int64_t kCanarySteps = 600;
+// "long": the network for as long as EControl with too strong an eta takes to run away, where the
+// momentum that it corrects is all the optimizer sees; one-bit exchanges only.
+bool is_long(const std::string& problem) {
+  return problem == "long";
+}
+
+int64_t canary_steps(const std::string& problem) {
+  return is_long(problem) ? 600 : 200;
+}
 
 // Whether a table of options is in order.
 class AnyProblem final : public Keys {
@@ -35,20 +43,20 @@ class AnyProblem final : public Keys {
   bool found = false;
 };
 
-OptimOptions canary_optimizer(const std::string& name) {
+OptimOptions canary_optimizer(const std::string& name, int64_t steps) {
   OptimOptions o;
   o.name = name;
-  o.lr = name == "sgd" || name == "dgc" ? 0.1 : 0.02;
+  o.lr = name == "sgd" || name == "dgc" ? 0.1 : 0.01;
   o.weight_decay = 0;
   o.min_lr = 0.01;
   // A later end of the warm-up than 15 % of the run would leave little to be compressed.
-  o.freeze = name == "onebit_adam" || name == "zero_one_adam" ? kCanarySteps * 15 / 100 : 0;
+  o.freeze = name == "onebit_adam" || name == "zero_one_adam" ? steps * 15 / 100 : 0;
   o.local_steps = 2;
   return o;
 }
 
 OptimOptions canary_dense(const std::string& name) {
-  return canary_optimizer(name == "dgc" ? "sgd" : "adamw");
+  return canary_optimizer(name == "dgc" ? "sgd" : "adamw", 0);
 }
 
 // Of all combinations those that neither the table nor the optimizer refuses.
@@ -85,13 +93,13 @@ std::vector<ExchangeOptions> allowed_exchanges(const OptimOptions& optim) {
 //   onebit      the residual of a constant vector is 3.8 times the vector (comm/codec/onebit.h), in
 //               two stages 7.6
 //   topk        10 %: an element's turn comes every 10 steps: 8, the power of two below
-//               1 %: every 100, which leaves 6 of 600 steps; 16 is asked for all the same
+//               1 %: every 100, which leaves 2 of 200 steps; 16 is asked for all the same
 //   lowrank     rank 2 of a gradient of rank 10 and more: every 5 steps and more
 // What else it may wait for is a factor each:
-//   1-bit, 0/1 Adam   the variance of step 90 stays: 2, and 2 more for every second step local
-//   their lowrank     mostly sees the momentum that all share, whose directions it has: 2
-//   DGC               takes the velocity of what it has sent, 1 / (1 - 0.9) at most: 2
-//   topk 1 %, ef21 and econtrol, not convex
+//   1-bit, 0/1 Adam   the variance after 15 % of the steps stays: 2, and 2 more for every second
+//   step local their lowrank     mostly sees the momentum that all share, whose directions it has:
+//   2 DGC               takes the velocity of what it has sent, 1 / (1 - 0.9) at most: 2 topk 1 %,
+//   ef21 and econtrol, not convex
 //                     steps go by gradients of 100 steps ago, and 100 steps move the network far: 4
 // A simulation in numpy of all four optimizers, DGC with gather (the same problems, other random
 // numbers) stayed below each bound, mostly by a factor of 3 and more. On the convex problem and
@@ -108,18 +116,13 @@ int64_t slower_by(const std::string& optimizer, const ExchangeOptions& e, bool c
   return std::min<int64_t>(slower, 64);
 }
 
-// Momentum that has been cut down to rank 2 is part of the next message, so what is kept back comes
-// again through both: in the simulation this ran away on the network (+560 %, +1,300 %, 5,000 times
-// the loss by seed) and not without momentum (beta1 = 0: +21 %) nor under AdamW (+20 %). No bound
-// is stated for it.
-bool runs_away(const std::string& optimizer, const ExchangeOptions& e, bool convex) {
-  return optimizer == "onebit_adam" && e.codec == "lowrank" && e.feedback == "classic" && !convex;
-}
-
 class Canaries {
  public:
   Canaries(const Group& group, std::string problem, std::string optimizer)
-      : group_(group), problem_(std::move(problem)), optimizer_(std::move(optimizer)) {}
+      : group_(group),
+        problem_(std::move(problem)),
+        optimizer_(std::move(optimizer)),
+        steps_(canary_steps(problem_)) {}
 
   // How many exchanges there were.
   size_t check() {
@@ -128,14 +131,18 @@ class Canaries {
     // Otherwise the bounds would say nothing.
     expect(whole < 0.5 * start, "the dense run learnt nothing");
     expect(dense(16) > 1.05 * whole, "a sixteenth of the steps is enough");
-    const OptimOptions optim = canary_optimizer(optimizer_);
-    const std::vector<ExchangeOptions> exchanges = allowed_exchanges(optim);
+    const OptimOptions optim = canary_optimizer(optimizer_, steps_);
+    std::vector<ExchangeOptions> exchanges = allowed_exchanges(optim);
+    if (is_long(problem_))
+      std::erase_if(exchanges, [](const ExchangeOptions& e) { return e.codec != "onebit"; });
     const bool convex = problem_ == "logistic";
     std::string worse;
     for (const ExchangeOptions& e : exchanges) {
-      if (runs_away(optimizer_, e, convex)) continue;
       const int64_t slower = slower_by(optimizer_, e, convex);
-      const double loss = final_loss(optim, e, kCanarySteps), most = dense(slower);
+      const double loss = final_loss(optim, e, steps_);
+      // Where half of the steps end at the optimum too, what is left is rounding: there the loss
+      // grows with the square of how far off the weights are.
+      const double most = std::max(dense(slower), 1.001 * whole);
       const std::string line = fmt::format("{}: {:.5f}, {:+.2f} % (at most {:+.2f} %: 1/{})\n",
                                            name_of(e), loss, percent(loss), percent(most), slower);
       say(line);
@@ -161,7 +168,7 @@ class Canaries {
   double dense(int64_t slower) {
     const auto known = dense_.find(slower);
     if (known != dense_.end()) return known->second;
-    return dense_[slower] = final_loss(canary_dense(optimizer_), {}, kCanarySteps / slower);
+    return dense_[slower] = final_loss(canary_dense(optimizer_), {}, steps_ / slower);
   }
 
   // On both shards.
@@ -192,6 +199,7 @@ class Canaries {
 
   Group group_;
   std::string problem_, optimizer_;
+  int64_t steps_;
   std::map<int64_t, double> dense_;
 };
 
@@ -202,7 +210,8 @@ void canaries(const Group& group, const std::string& problem, const std::string&
   const std::map<std::string, size_t> exchanges = {
       {"adamw", 25}, {"onebit_adam", 24}, {"zero_one_adam", 3}, {"dgc", 4}};
   const size_t run = Canaries(group, problem, optimizer).check();
-  expect(run == exchanges.at(optimizer), fmt::format("{} exchanges were allowed", run));
+  expect(run == (is_long(problem) ? 3 : exchanges.at(optimizer)),
+         fmt::format("{} exchanges were allowed", run));
 }
 
 }  // namespace terse
