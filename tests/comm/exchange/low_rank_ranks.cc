@@ -313,7 +313,9 @@ void check_policies(Group& group) {
       const at::Tensor answer = average(*exchange, 0, in[static_cast<size_t>(group.rank())]);
       exchange->commit();
       const double error = relative_error(answer, simulated.step(in));
-      // The same recursion in numpy's fp32 is at most 2.3e-5 from fp64 after 20 calls (eta = 1).
+      // Warm start and feedback let roundings grow: numpy's fp32 is up to 6.2e-5 from fp64 after 20
+      // calls, at eta = 1 up to 2.6e-3 (36 runs each). A wrong term costs tenths.
+      const double late = feedback.eta == 1.0 ? 2e-2 : 5e-4;
       expect(error < 1e-4,
              fmt::format("low rank, {}: call {} is {} off", control_label(feedback), call, error));
     }
