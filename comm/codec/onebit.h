@@ -6,8 +6,9 @@
 // n counts the live elements of the group; the residual x - q carries the rest to the next call.
 // l1 is the least-squares optimum and always a contraction with delta = |x|_1^2 / (n |x|_2^2); rms
 // is not (a 1 % sparse vector grows by 1.357), but under error feedback it drains large coordinates
-// faster: the steady residual of a constant gaussian vector is 3.8 times the vector, against 17.6
-// with l1. rms is the default, as in DeepSpeed.
+// faster: after 400 steps of a constant gaussian vector the residual is 3.8 times the vector and
+// hardly grows, against 17.6 with l1, growing as the root of the steps. rms is the default, as in
+// DeepSpeed.
 //
 // Message: 1 bit an element and 4 bytes a group, 64 bytes of header. Cost of encode with residual:
 // reads 8 bytes and writes 4 bytes an element once (twice the reads from the cache where a group is

@@ -6,7 +6,9 @@ DistributedDataParallel on 2 Gloo ranks with one matrix, whose gradient is set t
 tests/peers/deepspeed_onebit.py by the loss sum(weight * message), under powerSGD_hook of rank 3 with error
 feedback and warm start. The hook begins at its third call (0 and 1 are plain averages, which DDP demands).
 Written: q [3, columns], the first Q as the hook draws it, transposed; answer.C [rows columns] for the
-recorded calls C after the hook began.
+recorded calls C after the hook began. Of each of these calls also the hook's own state: C/q_before and
+C/q_after [3, columns], transposed (q_before of call 0 is q), and of rank R C/R/error_before and
+C/R/error_after [rows columns].
 """
 import os
 import pathlib
@@ -34,6 +36,20 @@ def first_q():
     return torch.randn(1, COLUMNS, RANK)[0].t().contiguous()
 
 
+def record(out, call, when, state):
+    """The hook's Q, the same on both ranks, and both ranks' errors, once its only bucket has them."""
+    if call == 0 and when == "before":
+        q, error = first_q(), torch.zeros(ROWS * COLUMNS)
+    else:
+        q = state.q_memory_dict[0].view(COLUMNS, RANK).t()
+        error = state.error_dict[0]
+    out[f"{call}/q_{when}"] = q.contiguous().clone()
+    errors = [torch.empty(ROWS * COLUMNS) for _ in range(2)]
+    dist.all_gather(errors, error.flatten().contiguous())
+    for rank, e in enumerate(errors):
+        out[f"{call}/{rank}/error_{when}"] = e
+
+
 class Matrix(torch.nn.Module):
     def __init__(self):
         super().__init__()
@@ -54,8 +70,11 @@ def run(rank):
     for call in range(-2, CALLS):
         model.zero_grad(set_to_none=True)
         gradient = torch.from_numpy(message(ROWS * COLUMNS, rank, max(call, 0))).view(ROWS, COLUMNS)
+        if call in RECORDED:
+            record(out, call, "before", state)
         model(gradient).backward()
         if call in RECORDED:
+            record(out, call, "after", state)
             out[f"answer.{call}"] = model.module.weight.grad.flatten().clone()
     if rank == 0:
         from safetensors.torch import save_file

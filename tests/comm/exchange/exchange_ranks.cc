@@ -1,6 +1,6 @@
 // Run by exchange_test.cc on 1 to 4 ranks:
-//   comm_exchange_ranks all | compressed | lgreco | switching | resharding BACKEND | deepspeed |
-//   powersgd BACKEND GOLDEN | hash BACKEND
+//   comm_exchange_ranks all | compressed | lgreco | lowrank | switching | resharding BACKEND |
+//   deepspeed | powersgd BACKEND GOLDEN | hash BACKEND
 // nccl: on GPUs.
 #include <cstdio>
 
@@ -29,6 +29,8 @@ void run(int argc, char** argv) {
     check_switching(group);
   } else if (what == "lgreco") {
     check_lgreco(group);
+  } else if (what == "lowrank") {
+    check_low_rank(group);
   } else if (what == "resharding") {
     check_resharding(group);
   } else if (what == "deepspeed") {

@@ -82,6 +82,13 @@ TEST(Exchange, AgreesWithTorchsPowerSgd) {
   EXPECT_TRUE(outcome.ok()) << outcome.text();
 }
 
+TEST(Exchange, LowRankOfChangingRanksAndOddShapesIsThePapers) {
+  for (const int ranks : {1, 2, 3}) {
+    const Outcome outcome = run(Started::environment, ranks, {"lowrank", "gloo"});
+    EXPECT_TRUE(outcome.ok()) << outcome.text();
+  }
+}
+
 // What was printed after `name`, by whoever printed it first.
 std::string hash_of(const Outcome& outcome, const std::string& name = "hash ") {
   const std::string& text = outcome.exits[0].output;

@@ -73,6 +73,12 @@ inline at::Tensor average(Exchange& exchange, int64_t bucket, const at::Tensor& 
   return answer;
 }
 
+// Of all elements together, in fp64.
+inline double relative_error(const at::Tensor& ours, const at::Tensor& wanted) {
+  const at::Tensor reference = wanted.to(at::kDouble);
+  return ((ours.to(at::kDouble) - reference).norm() / reference.norm()).item<double>();
+}
+
 inline uint64_t bytes_hash(const at::Tensor& tensor) {
   uint64_t h = 1469598103934665603u;
   const at::Tensor host = tensor.cpu();
@@ -99,6 +105,7 @@ void check_dense(Group& group);
 void check_two_stage(Group& group);
 void check_compressed(Group& group);
 void check_lgreco(Group& group);
+void check_low_rank(Group& group);
 void check_switching(Group& group);
 void check_auto_between(Group& group);  // on 4 ranks
 void check_resharding(Group& group);    // on 4 ranks
