@@ -1,5 +1,4 @@
-// Starts replicas_ranks.cc on 3 ranks (no power of two, and chunks of unequal size) where owners
-// sum chunks, else on 2.
+// Starts replicas_ranks.cc, once on 3 ranks: no power of two, and chunks of unequal size.
 #include <gtest/gtest.h>
 
 #include <string_view>
