@@ -12,7 +12,7 @@
 // rank (rows + columns) 2 > rows columns, travel whole with P and leave no residual.
 //
 // The first Q is drawn from a seed that all ranks share. set_parameters() changes ranks (0: whole):
-// columns of Q are cut off or drawn anew, what was learned stays.
+// columns of Q are cut off or drawn anew, what was learned stays (but of a matrix that went whole).
 //
 // Cost: 4 rank rows columns multiply-adds by ATen's products plus 2 rank rows columns by ours.
 // Memory: factors, one bucket of fp32, the ErrorControl. fp32 residuals only.
