@@ -152,7 +152,7 @@ void check_change(Group& group, LowRankExchange& exchange, const BucketPlan& pla
 }
 
 void check_rank_changes(Group& group) {
-  at::manual_seed(static_cast<uint64_t>(1000 + group.rank()));  // no rank's own luck may matter
+  at::manual_seed(1000 + static_cast<uint64_t>(group.rank()));  // no rank's own luck may matter
   const BucketPlan plan = matrices();
   const auto exchange = low_rank(group, plan, 4);
   Books books(plan);

@@ -87,8 +87,8 @@ std::unique_ptr<Exchange> make_switching(Group& group, const std::vector<std::st
 std::unique_ptr<Exchange> make_switching_between(Group& group, int64_t ranks_per_node,
                                                  const std::vector<std::string>& selections) {
   return std::make_unique<HierarchicalExchange>(
-      group, ranks_per_node, Slicing::segments, [&](Group between) {
-        return std::make_unique<Switching>(std::move(between), selections, make_between);
+      group, ranks_per_node, Slicing::segments, [&](const Group& between) {
+        return std::make_unique<Switching>(between, selections, make_between);
       });
 }
 
